@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: MIT
+// The guard: takes a table of rows, installs it, and puts back what it found.
+//
+// Runs on any ordinary thread. Construction is all or nothing. A guard does not move; guards nest, and may be
+// destroyed in any order. The destructor returns when no thread is inside a reaction of the guard, except that it
+// does not wait for the reaction that it is called from.
+#pragma once
+
+#include <new>
+
+#include <tocsin/claimed_once.hpp>
+#include <tocsin/error.hpp>
+#include <tocsin/guard_state.hpp>
+#include <tocsin/on.hpp>
+
+namespace tocsin {
+
+template <class... Rows>
+class guard {
+    static_assert(detail::claims_are_unique<Rows...>());
+
+  public:
+    // Throws tocsin::error, with everything as before. Without exceptions it prints the error and aborts: use the
+    // constructor below.
+    [[nodiscard]] explicit guard(Rows... rows) {
+        if (failure const refused = open(std::move(rows)...)) fail(refused);
+    }
+
+    // Reports into `ec` instead: 0 for success, else an errno. A guard that failed is empty and converts to false.
+    template <class ErrorCode>
+        requires std::is_assignable_v<ErrorCode&, int>
+    [[nodiscard]] guard(ErrorCode& ec, Rows... rows) noexcept {
+        ec = open(std::move(rows)...).errno_code;
+    }
+
+    ~guard() {
+        if (state_ == nullptr) return;
+        state_->close();
+        state_type::release(state_);
+    }
+    guard(guard const&) = delete;
+    guard& operator=(guard const&) = delete;
+
+    // False if the guard could not be installed.
+    explicit operator bool() const noexcept { return state_ != nullptr; }
+
+    // The descriptor that becomes readable when a signal of a `wake` row has arrived. The guard owns it; only poll it.
+    template <class Self = guard>
+    int fd() const noexcept {
+        static_assert(Self::template has<feature::wake>(),
+                      "tocsin: fd() needs a row that wakes; add on<SIG…>(wake)");
+        return shared<Self, feature::wake>().fd();
+    }
+
+    // What has arrived for `wake` rows, as a range; see `arrivals`. Any thread may call it.
+    template <class Self = guard>
+    auto take() noexcept {
+        static_assert(Self::template has<feature::wake>(),
+                      "tocsin: take() needs a row that wakes; add on<SIG…>(wake)");
+        return shared<Self, feature::wake>().take();
+    }
+
+    // True once a signal of a `request_stop` row has arrived. One relaxed load; callable anywhere.
+    template <class Self = guard>
+    bool stop_requested() const noexcept {
+        static_assert(Self::template has<feature::stop>(),
+                      "tocsin: stop_requested() needs a row that stops; add on<SIGTERM>(request_stop)");
+        return shared<Self, feature::stop>().request.requested();
+    }
+
+    // The same as a std::stop_token, tripped on the dispatcher thread.
+    template <class Self = guard>
+    auto stop_token() const noexcept {
+        static_assert(Self::template has<feature::stop>(),
+                      "tocsin: stop_token() needs a row that stops; add on<SIGTERM>(request_stop)");
+        constexpr bool known = requires { shared<Self, feature::stop>().source.token(); };
+        static_assert(!Self::template has<feature::stop>() || known,
+                      "tocsin: this standard library has no <stop_token>; ask stop_requested() instead");
+        if constexpr (known) return shared<Self, feature::stop>().source.token();
+    }
+
+    // True if check() has something to run. One relaxed load; callable anywhere, handlers included.
+    template <class Self = guard>
+    bool pending() const noexcept {
+        static_assert(Self::template has<feature::safe_point>(),
+                      "tocsin: pending() needs a deferred row; add on<SIG…>(defer(f))");
+        return pending_.load_relaxed() != 0;
+    }
+
+    // Runs the `defer` reactions that are pending, in ascending order of their signals, and answers for how many
+    // deliveries. One thread at a time: a concurrent call returns 0 at once; a call from inside a reaction runs the
+    // others. What a reaction throws leaves check(), and the rest stays pending.
+    template <class Self = guard>
+    std::size_t check() {
+        static_assert(Self::template has<feature::safe_point>(),
+                      "tocsin: check() needs a deferred row; add on<SIG…>(defer(f))");
+        return pending() ? shared<Self, feature::safe_point>().point.check() : 0;
+    }
+
+    // All is well: every watchdog of this guard starts anew. One relaxed store; callable anywhere.
+    template <class Self = guard>
+    void feed() noexcept {
+        static_assert(Self::template has<feature::watchdog>(),
+                      "tocsin: feed() needs a watchdog; add watchdog(30s)(dump_threads)");
+        fed_.store_relaxed(1);
+    }
+
+    // Makes the guard live again in a forked child, where by default nothing is written to what the parent shares and
+    // no helper thread runs: with descriptors and threads of its own, and nothing pending. In the process that built
+    // the guard it does nothing. Throws as the constructor does.
+    template <class Self = guard>
+    void rearm() {
+        static_assert(Self::state_type::can_be_rearmed,
+                      "tocsin: rearm() needs a row with something to renew after fork: wake, call, defer, request_stop, "
+                      "a watchdog or dump_threads");
+        if (state_ == nullptr) return;
+        if (failure const refused = state_->rearm()) fail(refused);
+    }
+
+    // Questions of `provides` and of the members above.
+    template <feature Wanted>
+    static constexpr bool has() {
+        return state_type::template has<Wanted>();
+    }
+    template <class Reaction>
+    static constexpr bool contains() {
+        return state_type::template contains<Reaction>();
+    }
+
+  private:
+    template <class Self, feature Wanted>
+    auto& shared() const noexcept {
+        if constexpr (Self::template has<Wanted>())
+            return state_->template shared<Wanted>();
+        else
+            return *this;  // a refusal has been printed already
+    }
+
+    failure open(Rows&&... rows) noexcept {
+        auto* const made = ::new (std::nothrow) state_type{std::move(rows)...};
+        if (made == nullptr) return {ENOMEM, "operator new", 0};
+        failure const refused = made->open(pending_, fed_);
+        if (refused)
+            state_type::release(made);
+        else
+            state_ = made;
+        return refused;
+    }
+
+    [[noreturn]] static void fail(failure const& refused) {
+        error const what{refused.errno_code, refused.call, refused.signal};
+#if defined(__cpp_exceptions)
+        throw what;
+#else
+        char const* const line = what.what();
+        in_signal::write(2, line, __builtin_strlen(line));
+        in_signal::write(2, "\n", 1);
+        __builtin_abort();
+#endif
+    }
+
+    using state_type = detail::guard_state<Rows...>;
+
+    in_signal::atomic<std::uint64_t> pending_;
+    in_signal::atomic<std::uint32_t> fed_;
+    state_type* state_ = nullptr;
+};
+
+template <class... Triggers, bool... Restart, class... Lists>
+guard(row<Triggers, Restart, Lists>...) -> guard<row<Triggers, Restart, Lists>...>;
+
+// Answers in concepts and conditions: provides<decltype(signals), wake>.
+template <class Guard, auto Reaction>
+concept provides = Guard::template contains<std::remove_const_t<decltype(Reaction)>>();
+
+}  // namespace tocsin

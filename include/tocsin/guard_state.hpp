@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: MIT
+// What a guard keeps: its rows with their programs, the state that they share, and its claims.
+//
+// Runs on any ordinary thread; the programs run in the handler. It lives on the heap, counted, because a reaction
+// may destroy the guard that it belongs to.
+#pragma once
+
+#include <new>
+
+#include <tocsin/error.hpp>
+#include <tocsin/in_signal/reserved.hpp>
+#include <tocsin/on.hpp>
+#include <tocsin/posix/deferred.hpp>
+#include <tocsin/row_program.hpp>
+
+namespace tocsin::detail {
+
+// A row with its program, and a link for each of its signals.
+template <class Row, class States>
+struct installed_row {
+    using trigger = typename Row::trigger_type;
+    using program_type = decltype(build_program(std::declval<Row&>(), std::declval<States&>()));
+    static constexpr unsigned count = trigger::count;
+
+    Row row;
+    program_type program;
+    in_signal::row_link<program_type> links[count == 0 ? 1 : count]{};
+    int numbers[count == 0 ? 1 : count]{};
+    unsigned claimed = 0;  // of the links, from the first
+
+    installed_row(Row&& from, States& states) : row{std::move(from)}, program{build_program(row, states)} {
+        if constexpr (count != 0) trigger::numbers(numbers);
+    }
+
+    std::uint64_t places() const noexcept {
+        if constexpr (count == 0) return in_signal::bit_of(in_signal::watchdog_place);
+        std::uint64_t bits = 0;
+        for (int const number : numbers)
+            if (number >= 1 && number <= last_signal) bits |= in_signal::bit_of(number);
+        return bits;
+    }
+
+    void prepare_links(in_signal::table& in) noexcept {
+        for (unsigned i = 0; i < count; ++i) {
+            links[i].program = &program;
+            links[i].run = link_runner<Row, in_signal::row_link<program_type>>();
+            links[i].action = kernel_action<Row>(in, numbers[i]);
+        }
+    }
+
+    failure claim(in_signal::table& in) noexcept {
+        prepare_links(in);
+        for (; claimed < count; ++claimed) {
+            int const number = numbers[claimed];
+            if (!can_be_caught(number)) return {EINVAL, "sigaction", number};
+            if (number == in.reserved_signal.load()) return {EBUSY, "sigaction", number};
+            if (failure const refused = in.operate->claim(in, number, links[claimed])) return refused;
+        }
+        return {};
+    }
+
+    void withdraw(in_signal::table& in) noexcept {
+        while (claimed != 0) {
+            --claimed;
+            in.operate->withdraw(in, numbers[claimed], links[claimed]);
+        }
+    }
+};
+
+// The rows of a guard, each built where it stays.
+template <class States, class... Rows>
+struct row_list {
+    explicit row_list(States&) noexcept {}
+    template <class Visit>
+    void each(Visit&&) {}
+};
+template <class States, class First, class... Rest>
+struct row_list<States, First, Rest...> {
+    installed_row<First, States> first;
+    row_list<States, Rest...> rest;
+
+    row_list(States& states, First&& row, Rest&&... rows)
+        : first{std::move(row), states}, rest{states, std::move(rows)...} {}
+
+    template <class Visit>
+    void each(Visit&& visit) {
+        visit(first);
+        rest.each(visit);
+    }
+};
+
+// The library's reserved signal, while a guard needs it.
+class reserved_claim {
+  public:
+    failure open(in_signal::table& in, std::uint64_t taken) noexcept {
+        if (in.reserved_signal.load() == 0)
+            if (failure const refused = choose(in, taken)) return refused;
+        number_ = in.reserved_signal.load();
+        link_.run = &in_signal::run_reserved;
+        link_.action = {in_signal::as_handler(in.operate->entry), SA_SIGINFO | SA_ONSTACK | SA_RESTART,
+                        nullptr, posix::all_but_faults(in)};
+        if (failure const refused = in.operate->claim(in, number_, link_)) {
+            number_ = 0;
+            return refused;
+        }
+        return {};
+    }
+    void close(in_signal::table& in) noexcept {
+        if (number_ != 0) in.operate->withdraw(in, number_, link_);
+        number_ = 0;
+    }
+
+  private:
+    // The last real-time signal that nobody has given a disposition to.
+    static failure choose(in_signal::table& in, std::uint64_t taken) noexcept {
+        for (int candidate = SIGRTMAX - 1; candidate > SIGRTMIN; --candidate) {
+            in_signal::disposition live{};
+            if ((taken & in_signal::bit_of(candidate)) != 0) continue;
+            if (posix::read_disposition(candidate, live) != 0 || live.handler != SIG_DFL) continue;
+            in.reserved_signal.replace(0, candidate);
+            return {};
+        }
+        return {EBUSY, "sigaction", SIGRTMAX};
+    }
+
+    int number_ = 0;
+    in_signal::link link_{};
+};
+
+template <class... Rows>
+class guard_state {
+    using states_type = unique_states<Rows...>;
+
+  public:
+    static constexpr bool can_be_rearmed = states_type::count != 0;
+
+    template <feature Wanted>
+    static constexpr bool has() {
+        return states_type::template has<Wanted>;
+    }
+    template <class Reaction>
+    static constexpr bool contains() {
+        return (row_words<Rows>::template contains<Reaction> || ...);
+    }
+    template <feature Wanted>
+    auto& shared() noexcept {
+        return states_.template by_feature<Wanted>();
+    }
+
+    explicit guard_state(Rows&&... rows) : rows_{states_, std::move(rows)...} {}
+
+    failure open(in_signal::atomic<std::uint64_t>& pending, in_signal::atomic<std::uint32_t>& fed) noexcept {
+        failure refused = posix::find_table(in_);
+        if (refused) return refused;
+        posix::adopt_process(*in_);
+        refused = open_parts(pending, fed);
+        if (refused) close();
+        return refused;
+    }
+
+    // Withdraws the claims first: afterwards no handler is inside, and the rest can be taken down.
+    void close() noexcept {
+        rows_.each([this](auto& each) { each.withdraw(*in_); });
+        reserved_.close(*in_);
+        states_.each([](auto& state) { state.close(); });
+        rows_.each([](auto& each) { each.row.reactions.each(close_reaction); });
+    }
+
+    failure rearm() {
+        posix::adopt_process(*in_);
+        failure refused{};
+        states_.each([&](auto& state) {
+            if (!refused && process_ != in_signal::getpid()) refused = state.rearm();
+        });
+        if (!refused) process_ = in_signal::getpid();
+        return refused;
+    }
+
+    static void keep(void* self) noexcept { static_cast<guard_state*>(self)->references_.fetch_add(1); }
+    static void release(void* self) noexcept {
+        auto* const state = static_cast<guard_state*>(self);
+        if (state->references_.fetch_sub(1) == 1) delete state;
+    }
+
+  private:
+    static constexpr bool any_crash = (Rows::trigger_type::crash || ...);
+    static constexpr bool any_capture = (row_words<Rows>::captures || ...);
+
+    static constexpr auto close_reaction = [](auto& reaction) {
+        if constexpr (requires { reaction.close(); }) reaction.close();
+    };
+
+    failure open_parts(in_signal::atomic<std::uint64_t>& pending, in_signal::atomic<std::uint32_t>& fed) noexcept {
+        process_ = in_signal::getpid();
+        posix::opening const to{in_, this, &keep, &release, posix::current_mask(), &pending, &fed};
+        failure refused{};
+        auto const unless_refused = [&](auto&& step) {
+            if (!refused) refused = step();
+        };
+        states_.each([&](auto& state) { unless_refused([&] { return state.open(to); }); });
+        states_.each([&](auto& state) { use_runner(state); });
+        rows_.each([&](auto& each) { unless_refused([&] { return open_row(each, to); }); });
+        if constexpr (any_crash) unless_refused([&] { return in_->operate->keep_alternate_stack(*in_); });
+        bool realtime = any_capture;
+        rows_.each([&](auto& each) { realtime = realtime || (each.places() >> in_signal::watchdog_place) != 0; });
+        if (realtime) unless_refused([&] { return reserved_.open(*in_, all_places()); });
+        rows_.each([&](auto& each) { unless_refused([&] { return each.claim(*in_); }); });
+        states_.each([&](auto& state) {
+            if constexpr (requires { state.start(); }) unless_refused([&] { return state.start(); });
+        });
+        return refused;
+    }
+
+    template <class Installed>
+    failure open_row(Installed& each, posix::opening const& to) noexcept {
+        failure refused{};
+        each.row.reactions.each([&](auto& reaction) {
+            if constexpr (requires { reaction.open(to); })
+                if (!refused) refused = reaction.open(to);
+            if constexpr (requires { states_.of(reaction).box(); })
+                for (int const number : each.numbers)
+                    if (!refused && number >= SIGRTMIN && number <= SIGRTMAX)
+                        refused = posix::add_ring(states_.of(reaction).box(), number, in_->limit.records);
+        });
+        if constexpr (Installed::trigger::hang) {
+            if (!refused) refused = states_.template by_feature<feature::watchdog>().add(each.row.trigger, each.program);
+        }
+        return refused;
+    }
+
+    template <class State>
+    void use_runner(State& state) noexcept {
+        if constexpr (requires { state.use(nullptr, nullptr); })
+            state.use(&run_deferred<State>, &places_of_row);
+    }
+
+    std::uint64_t all_places() noexcept {
+        std::uint64_t all = 0;
+        rows_.each([&](auto& each) { all |= each.places(); });
+        return all;
+    }
+
+    static std::uint64_t places_of_row(void* self, int place) {
+        std::uint64_t found = 0;
+        static_cast<guard_state*>(self)->rows_.each([&](auto& each) {
+            if ((each.places() & in_signal::bit_of(place)) != 0) found |= each.places();
+        });
+        return found;
+    }
+
+    // Runs the deferred reactions of this state that belong to the delivery's row, from number `step` on.
+    template <class State>
+    static void run_deferred(void* self, delivery const& what, unsigned& step) {
+        std::uint64_t const bit = in_signal::bit_of(in_signal::place_in_inbox(what.signal()));
+        static_cast<guard_state*>(self)->rows_.each([&](auto& each) {
+            if ((each.places() & bit) != 0) run_row<State>(*static_cast<guard_state*>(self)->in_, each.row, what, step);
+        });
+    }
+
+    template <class State, class Row>
+    static void run_row(in_signal::table& in, Row& of, delivery const& what, unsigned& step) {
+        unsigned left = 0;
+        bool others_follow = false;
+        of.reactions.each([&]<class R>(R&) {
+            if constexpr (is_deferred<R>()) {
+                left += std::is_same_v<state_type<R>, State>;
+                others_follow = !std::is_same_v<state_type<R>, State>;
+            }
+        });
+        if (left == 0) return;
+        unsigned number = 0;
+        of.reactions.each([&]<class R>(R& reaction) {
+            if constexpr (is_deferred<R>() && std::is_same_v<state_type<R>, State>) {
+                if (number++ < step) return;
+                step = number == left ? posix::all_steps : number;
+                reaction.run(what);
+            }
+        });
+        if constexpr (row_words<Row>::ends)
+            if (!others_follow) of.reactions.each([&](auto& reaction) { finish_row(in, reaction, what); });
+    }
+
+    template <class R>
+    static void finish_row(in_signal::table& in, R& reaction, delivery const& what) noexcept {
+        if constexpr (R::where == stage::last && !requires { reaction.take_default; })
+            finish_later(in, reaction.last_word(), what);
+    }
+
+    in_signal::table* in_ = nullptr;
+    in_signal::atomic<std::uint32_t> references_{1};
+    std::int32_t process_ = 0;
+    states_type states_;
+    row_list<states_type, Rows...> rows_;
+    reserved_claim reserved_;
+};
+
+}  // namespace tocsin::detail

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT
+// `in_handler(f)`: the one word for user code inside a handler.
+#pragma once
+
+#include <tocsin/delivery.hpp>
+#include <tocsin/on.hpp>
+
+namespace tocsin {
+
+template <class F>
+struct in_handler_t {
+    static constexpr stage where = stage::handler;
+    static constexpr bool on_fault = true;
+    static constexpr bool on_hang = true;
+
+    F function;
+
+    in_signal::user_code<F> part() const noexcept { return {function}; }
+};
+
+// Calls f(delivery const&) from the handler itself, on the interrupted thread, in the middle of whatever it was
+// doing. f may call what POSIX lists as async-signal-safe and nothing else: no allocation, no lock, no stdio. That
+// it does not throw and has no state that needs care is checked; the rest is a promise. The library keeps errno.
+template <class F>
+constexpr in_handler_t<F> in_handler(F f) noexcept {
+    static_assert(std::is_trivially_copyable_v<F>,
+                  "tocsin: the function of in_handler(f) must be trivially copyable; capture references or plain values");
+    static_assert(std::is_invocable_v<F&, delivery const&>,
+                  "tocsin: the function of in_handler(f) is called as f(delivery const&); give it that parameter");
+    static_assert(!std::is_invocable_v<F&, delivery const&> || std::is_nothrow_invocable_v<F&, delivery const&>,
+                  "tocsin: a handler must not throw; declare the function of in_handler(f) noexcept");
+    return {f};
+}
+
+}  // namespace tocsin

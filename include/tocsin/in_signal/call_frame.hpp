@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: MIT
+// Interprets the call frame instructions of an unwind table entry: where, at one address, the registers of
+// the caller are.
+//
+// Runs in the handler. The result is a row of rules; nothing of the stack is read yet. Instructions that
+// are not understood fail, saved rows are few and counted, there is no recursion. Source: DWARF 5 section
+// 6.4.2; the GNU and AArch64 extensions are in the Linux Standard Base core specification and AADWARF64.
+#pragma once
+
+#include <tocsin/in_signal/dwarf_cursor.hpp>
+#include <tocsin/in_signal/eh_frame.hpp>
+#include <tocsin/in_signal/registers.hpp>
+
+namespace tocsin::in_signal {
+
+enum class rule : std::uint8_t {
+    same,              // also of registers the table does not speak of
+    undefined,         // lost; for the return address: there is no caller
+    saved_at,          // in memory, `operand` bytes from the canonical frame address
+    is_offset,         // is itself `operand` bytes from it
+    in_register,       // in register `operand`
+    saved_at_result,   // in memory where the expression at `operand` says
+    is_result,         // is what that expression says
+};
+
+// How to find the caller of one address.
+struct frame_row {
+    std::uint64_t operand[machine::register_count];
+    std::uint64_t cfa_offset;  // or the address of the expression
+    rule kind[machine::register_count];
+    std::uint8_t cfa_register;  // cfa_by_expression, or a number
+};
+
+inline constexpr std::uint8_t cfa_by_expression = 0xff;
+inline constexpr std::uint8_t cfa_unset = 0xfe;
+
+class call_frame {
+  public:
+    // The row for `address`. False if the entry is malformed or not understood.
+    bool row_for(frame_entry const& entry, std::uintptr_t address, careful_reader& tables, work& budget,
+                 frame_row& row) noexcept {
+        entry_ = &entry;
+        row_ = &row;
+        row = frame_row{};
+        row.cfa_register = cfa_unset;
+        saved_ = 0;
+        location_ = entry.begin;
+        target_ = ~std::uintptr_t{0};
+        initial_ = row;
+        run(dwarf_cursor{tables, budget, entry.shared_code, entry.shared_end});
+        initial_ = row;
+        target_ = address;
+        run(dwarf_cursor{tables, budget, entry.own_code, entry.own_end});
+        return ok_ && row.cfa_register != cfa_unset;
+    }
+
+  private:
+    static constexpr unsigned most_saved = 4;  // compilers nest them one deep
+
+    void run(dwarf_cursor code) noexcept {
+        while (ok_ && code.more() && location_ <= target_) {
+            std::uint8_t const instruction = code.byte();
+            std::uint8_t const low = instruction & 0x3f;
+            switch (instruction >> 6) {
+                case 1: location_ += low * entry_->code_unit; break;
+                case 2: set(low, rule::saved_at, factored(code.unsigned_leb())); break;
+                case 3: restore(low); break;
+                default:
+                    if (!of_location(low, code) && !of_cfa(low, code) && !of_register(low, code) &&
+                        !of_expression(low, code) && !of_row(low, code))
+                        ok_ = false;
+            }
+        }
+        ok_ = ok_ && code.ok();
+    }
+
+    // DW_CFA_nop, set_loc, advance_loc…, and MIPS_advance_loc8, which GCC can emit everywhere.
+    bool of_location(std::uint8_t instruction, dwarf_cursor& code) noexcept {
+        switch (instruction) {
+            case 0x00: return true;
+            case 0x01: location_ = code.pointer(entry_->encoding, 0); return true;
+            case 0x02: location_ += code.byte() * entry_->code_unit; return true;
+            case 0x03: location_ += code.take<std::uint16_t>() * entry_->code_unit; return true;
+            case 0x04: location_ += code.take<std::uint32_t>() * entry_->code_unit; return true;
+            case 0x1d: location_ += code.take<std::uint64_t>() * entry_->code_unit; return true;
+            default: return false;
+        }
+    }
+
+    // DW_CFA_def_cfa…
+    bool of_cfa(std::uint8_t instruction, dwarf_cursor& code) noexcept {
+        switch (instruction) {
+            case 0x0c: set_cfa_register(code.unsigned_leb()); row_->cfa_offset = code.unsigned_leb(); return true;
+            case 0x0d: set_cfa_register(code.unsigned_leb()); return true;
+            case 0x0e: row_->cfa_offset = code.unsigned_leb(); return true;
+            case 0x0f:
+                row_->cfa_register = cfa_by_expression;
+                row_->cfa_offset = block(code);
+                return true;
+            case 0x12:
+                set_cfa_register(code.unsigned_leb());
+                row_->cfa_offset = signed_factored(code.signed_leb());
+                return true;
+            case 0x13: row_->cfa_offset = signed_factored(code.signed_leb()); return true;
+            default: return false;
+        }
+    }
+
+    // A register and how far from the frame address it is.
+    bool of_register(std::uint8_t instruction, dwarf_cursor& code) noexcept {
+        constexpr std::uint64_t one_operand = 1U << 0x06 | 1U << 0x07 | 1U << 0x08;
+        constexpr std::uint64_t two_operands = 1ULL << 0x05 | 1ULL << 0x09 | 1ULL << 0x11 | 1ULL << 0x14 |
+                                               1ULL << 0x15 | 1ULL << 0x2f;
+        if (((one_operand | two_operands) >> instruction & 1U) == 0) return false;
+        std::uint64_t const number = code.unsigned_leb();
+        switch (instruction) {
+            case 0x05: set(number, rule::saved_at, factored(code.unsigned_leb())); break;
+            case 0x06: restore(number); break;
+            case 0x07: set(number, rule::undefined, 0); break;
+            case 0x08: set(number, rule::same, 0); break;
+            case 0x09: set(number, rule::in_register, code.unsigned_leb()); break;
+            case 0x11: set(number, rule::saved_at, signed_factored(code.signed_leb())); break;
+            case 0x14: set(number, rule::is_offset, factored(code.unsigned_leb())); break;
+            case 0x15: set(number, rule::is_offset, signed_factored(code.signed_leb())); break;
+            default: set(number, rule::saved_at, 0 - factored(code.unsigned_leb())); break;
+        }
+        return true;
+    }
+
+    // DW_CFA_expression and val_expression.
+    bool of_expression(std::uint8_t instruction, dwarf_cursor& code) noexcept {
+        if (instruction != 0x10 && instruction != 0x16) return false;
+        std::uint64_t const number = code.unsigned_leb();
+        set(number, instruction == 0x10 ? rule::saved_at_result : rule::is_result, block(code));
+        return true;
+    }
+
+    // DW_CFA_remember_state, restore_state, and what says nothing about where registers are: GNU_args_size,
+    // and the two AArch64 notes that the return address is signed, which is stripped in any case.
+    bool of_row(std::uint8_t instruction, dwarf_cursor& code) noexcept {
+        switch (instruction) {
+            case 0x0a:
+                if (saved_ == most_saved) return false;
+                remembered_[saved_++] = *row_;
+                return true;
+            case 0x0b:
+                if (saved_ == 0) return false;
+                *row_ = remembered_[--saved_];
+                return true;
+            case 0x2c:
+            case 0x2d: return true;
+            case 0x2e: code.unsigned_leb(); return true;
+            default: return false;
+        }
+    }
+
+    // Steps over an expression and gives the place where its length is told.
+    static std::uintptr_t block(dwarf_cursor& code) noexcept {
+        std::uintptr_t const at = code.at();
+        code.skip(code.unsigned_leb());
+        return at;
+    }
+
+    void set_cfa_register(std::uint64_t number) noexcept {
+        ok_ = ok_ && number < machine::register_count;
+        row_->cfa_register = static_cast<std::uint8_t>(number);
+    }
+
+    // Rules for vector and status registers are dropped.
+    void set(std::uint64_t number, rule kind, std::uint64_t operand) noexcept {
+        if (number >= machine::register_count) return;
+        row_->kind[number] = kind;
+        row_->operand[number] = operand;
+    }
+
+    void restore(std::uint64_t number) noexcept {
+        if (number >= machine::register_count) return;
+        set(number, initial_.kind[number], initial_.operand[number]);
+    }
+
+    std::uint64_t factored(std::uint64_t units) const noexcept {
+        return units * static_cast<std::uint64_t>(entry_->data_unit);
+    }
+    std::uint64_t signed_factored(std::int64_t units) const noexcept {
+        return factored(static_cast<std::uint64_t>(units));
+    }
+
+    frame_entry const* entry_ = nullptr;
+    frame_row* row_ = nullptr;
+    frame_row initial_{};
+    frame_row remembered_[most_saved]{};
+    std::uintptr_t location_ = 0;
+    std::uintptr_t target_ = 0;
+    unsigned saved_ = 0;
+    bool ok_ = true;
+};
+
+}  // namespace tocsin::in_signal

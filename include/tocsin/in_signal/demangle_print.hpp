@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: MIT
+// Prints the tree of a demangled name: how each part is written.
+//
+// Runs in the handler. Left and right halves as explained in demangle_printer.hpp; each function here
+// writes one kind of part.
+#pragma once
+
+#include <tocsin/in_signal/demangle_printer.hpp>
+
+namespace tocsin::in_signal {
+
+inline void demangle_printer::left(part_number number) noexcept {
+    if (!step()) return;
+    place const target = resolved(number);
+    visit const there{*this, target};
+    demangle_part const& here = at(target.number);
+    if (here.kind <= part::tagged)
+        left_of_name(here);
+    else if (here.kind <= part::vector)
+        left_of_type(here);
+    else
+        left_of_rest(here);
+}
+
+inline void demangle_printer::left_of_name(demangle_part const& here) noexcept {
+    switch (here.kind) {
+        case part::identifier: return put(here.first, here.second);
+        case part::word: return put(demangle_words[here.first].text);
+        case part::anonymous: return put("(anonymous namespace)");
+        case part::qualified:
+            print(here.first);
+            put("::");
+            return print(here.second);
+        case part::instance: return instance(here);
+        case part::argument_pack: return list(here.first);
+        case part::parameter:
+            if (scope_ == nullptr || !scope_->generic_lambda) break;
+            put("auto:");
+            return put_number(static_cast<std::uint16_t>(here.second + 1));
+        case part::expansion: return expansion(here.first);
+        case part::destructor: put('~'); [[fallthrough]];
+        case part::constructor: return print(here.first);
+        case part::operator_name: return operator_name(here);
+        case part::conversion: put("operator "); return print(here.first);
+        case part::literal_operator: put("operator\"\" "); return print(here.first);
+        case part::tagged:
+            print(here.first);
+            put("[abi:");
+            print(here.second);
+            return put(']');
+        default: break;
+    }
+    failed_ = true;
+}
+
+inline void demangle_printer::left_of_type(demangle_part const& here) noexcept {
+    switch (here.kind) {
+        case part::qualified_type: left(here.first); return qualifiers(new_flags(here));
+        case part::pointer: return declarator(here.first, "*");
+        case part::lvalue_reference:
+        case part::rvalue_reference: return reference(here);
+        case part::complex: print(here.first); return put(" _Complex");
+        case part::imaginary: print(here.first); return put(" _Imaginary");
+        case part::function:
+            if (here.first == 0) return;
+            left(here.first);
+            if (!has_right(here.first)) put(' ');
+            return;
+        case part::array: return left(here.first);
+        case part::member_pointer:
+            left(here.second);
+            if (last_ != ' ') put(' ');
+            if (declares_around(here.second)) put('(');
+            print(here.first);
+            return put("::*");
+        case part::vendor_qualified:
+            print(here.first);
+            put(' ');
+            return print(here.second);
+        case part::vector:
+            print(here.first);
+            put(" __vector(");
+            put_number(here.second);
+            return put(')');
+        default: failed_ = true;
+    }
+}
+
+inline void demangle_printer::left_of_rest(demangle_part const& here) noexcept {
+    switch (here.kind) {
+        case part::literal: return literal(here);
+        case part::lambda: return lambda(here);
+        case part::unnamed:
+            put("{unnamed type#");
+            put_number(here.second);
+            return put('}');
+        case part::local:
+            print(here.first);
+            put("::");
+            return print(here.second);
+        case part::string_literal: return put("string literal");
+        case part::default_argument:
+            put("{default arg#");
+            put_number(static_cast<std::uint16_t>(here.second + 1));
+            put("}::");
+            return print(here.first);
+        case part::special: put(demangle_words[here.first].text); return print(here.second);
+        case part::construction_vtable:
+            put("construction vtable for ");
+            print(here.second);
+            put("-in-");
+            return print(here.first);
+        case part::reference_temporary:
+            put("reference temporary #");
+            put_number(here.second);
+            put(" for ");
+            return print(here.first);
+        case part::encoding: return encoding(here);
+        case part::clone:
+            print(here.first);
+            put(" [clone ");
+            put(here.second, here.third);
+            return put(']');
+        default: failed_ = true;
+    }
+}
+
+inline void demangle_printer::right(part_number number) noexcept {
+    if (!step()) return;
+    place const target = resolved(number);
+    visit const there{*this, target};
+    demangle_part const& here = at(target.number);
+    switch (here.kind) {
+        case part::qualified_type: return right(here.first);
+        case part::pointer: return declarator_end(here.first);
+        case part::lvalue_reference:
+        case part::rvalue_reference: {
+            part kind = here.kind;
+            place const inner = referred(here.first, kind);
+            visit const deeper{*this, inner};
+            return declarator_end(inner.number);
+        }
+        case part::member_pointer: return declarator_end(here.second);
+        case part::function: return function_end(here);
+        case part::array:
+            if (last_ != ']') put(' ');
+            put('[');
+            if (here.second != 0) print(here.second);
+            put(']');
+            return right(here.first);
+        default: return;
+    }
+}
+
+inline void demangle_printer::declarator(part_number inner, char const* mark) noexcept {
+    left(inner);
+    if (declares_around(inner)) {
+        bool const nested = at(resolved(inner).number).kind == part::function && (last_ == '(' || last_ == '*');
+        if (last_ != ' ' && !nested) put(' ');
+        put('(');
+    }
+    put(mark);
+}
+
+inline void demangle_printer::declarator_end(part_number inner) noexcept {
+    if (declares_around(inner)) put(')');
+    right(inner);
+}
+
+// References to references collapse ([dcl.ref]); a template parameter makes them.
+inline demangle_printer::place demangle_printer::referred(part_number number, part& kind) const noexcept {
+    place here = resolved(number);
+    for (unsigned hops = 0; hops < 16; ++hops) {
+        demangle_part const& what = at(here.number);
+        if (what.kind == part::lvalue_reference)
+            kind = what.kind;
+        else if (what.kind != part::rvalue_reference)
+            break;
+        here.number = what.first;
+        here = resolved(here);
+    }
+    return here;
+}
+
+inline void demangle_printer::reference(demangle_part const& here) noexcept {
+    part kind = here.kind;
+    place const inner = referred(here.first, kind);
+    visit const there{*this, inner};
+    declarator(inner.number, kind == part::lvalue_reference ? "&" : "&&");
+}
+
+// An item that prints nothing, an empty pack, takes its comma with it.
+inline void demangle_printer::list(part_number number) noexcept {
+    bool first = true;
+    for (; number != 0 && step(); number = at(number).second) {
+        if (at(number).first == 0) continue;
+        std::size_t const before = size_;
+        if (!first) put(", ");
+        std::size_t const begin = size_;
+        print(at(number).first);
+        if (size_ == begin && !cut_) {
+            size_ = before;  // last_ stays: GCC writes "A<B<C>>" where an empty pack came after the C
+        } else {
+            first = false;
+        }
+    }
+}
+
+// Two angle brackets in a row are kept apart, as C++03 wanted it.
+inline void demangle_printer::instance(demangle_part const& here) noexcept {
+    print(here.first);
+    if (last_ == '<') put(' ');
+    put('<');
+    list(here.second);
+    if (last_ == '>') put(' ');
+    put('>');
+}
+
+// Elements of the first pack found below a part; no_element if there is none.
+inline std::size_t demangle_printer::pack_size(part_number number, unsigned depth) noexcept {
+    if (number == 0 || depth > 64 || !step()) return no_element;
+    demangle_part const& here = at(number);
+    switch (here.kind) {
+        case part::parameter: {
+            part_number const pack = argument(scope_, here.second);
+            if (pack == 0 || at(pack).kind != part::argument_pack) return no_element;
+            std::size_t count = 0;
+            for (part_number item = at(pack).first; item != 0; item = at(item).second)
+                count += at(item).first != 0;
+            return count;
+        }
+        case part::pointer:
+        case part::lvalue_reference:
+        case part::rvalue_reference:
+        case part::complex:
+        case part::imaginary:
+        case part::qualified_type:
+        case part::vector: return pack_size(here.first, depth + 1);
+        case part::qualified:
+        case part::instance:
+        case part::list:
+        case part::function:
+        case part::array:
+        case part::member_pointer:
+        case part::vendor_qualified: {
+            std::size_t const found = pack_size(here.first, depth + 1);
+            return found != no_element ? found : pack_size(here.second, depth + 1);
+        }
+        default: return no_element;
+    }
+}
+
+inline void demangle_printer::expansion(part_number inner) noexcept {
+    std::size_t const count = element_ == no_element ? pack_size(inner, 0) : no_element;
+    if (count == no_element) {
+        print(inner);
+        return put("...");
+    }
+    for (std::size_t i = 0; i < count && step(); ++i) {
+        element_ = static_cast<std::uint16_t>(i);
+        if (i != 0) put(", ");
+        print(inner);
+    }
+    element_ = no_element;
+}
+
+// A const parameter of const type is const once ([dcl.type.cv]).
+inline std::uint8_t demangle_printer::new_flags(demangle_part const& here) const noexcept {
+    unsigned flags = here.flags;
+    place inner = resolved(here.first);
+    for (unsigned hops = 0; hops < 16 && at(inner.number).kind == part::qualified_type; ++hops) {
+        flags &= ~static_cast<unsigned>(at(inner.number).flags);
+        inner.number = at(inner.number).first;
+        inner = resolved(inner);
+    }
+    return static_cast<std::uint8_t>(flags);
+}
+
+inline void demangle_printer::qualifiers(std::uint8_t flags) noexcept {
+    if ((flags & is_const) != 0) put(" const");
+    if ((flags & is_volatile) != 0) put(" volatile");
+    if ((flags & is_restrict) != 0) put(" restrict");
+    if ((flags & is_lvalue) != 0) put(" &");
+    if ((flags & is_rvalue) != 0) put(" &&");
+    if ((flags & is_transaction_safe) != 0) put(" transaction_safe");
+    if ((flags & is_noexcept) != 0) put(" noexcept");
+}
+
+inline void demangle_printer::function_end(demangle_part const& here) noexcept {
+    put('(');
+    list(here.second);
+    put(')');
+    if (here.first != 0) right(here.first);
+    qualifiers(here.flags);
+}
+
+inline void demangle_printer::encoding(demangle_part const& here) noexcept {
+    demangle_part const& function = at(here.second);
+    part_number named = here.first;
+    while (at(named).kind == part::local || at(named).kind == part::default_argument)
+        named = at(named).kind == part::local ? at(named).second : at(named).first;
+    scope const own{at(named).second, false, scope_};
+    visit const there{*this, {here.first, at(named).kind == part::instance ? &own : scope_, no_element}};
+    if (function.first != 0) {
+        left(function.first);
+        if (!has_right(function.first)) put(' ');
+    }
+    print(here.first);
+    function_end(function);
+}
+
+inline void demangle_printer::lambda(demangle_part const& here) noexcept {
+    scope const own{0, true, scope_};
+    put("{lambda(");
+    {
+        visit const inside{*this, {here.first, &own, no_element}};
+        list(here.first);
+    }
+    put(")#");
+    put_number(here.second);
+    put('}');
+}
+
+inline void demangle_printer::operator_name(demangle_part const& here) noexcept {
+    char const* const sign = demangle_operators[here.first].text;
+    put("operator");
+    if (sign[0] >= 'a' && sign[0] <= 'z') put(' ');
+    put(sign);
+}
+
+// Integers in the notation of C++ where it has one; else the type in parentheses. Bits of floating point
+// numbers in brackets.
+inline void demangle_printer::literal(demangle_part const& here) noexcept {
+    demangle_part const& type = at(resolved(here.first).number);
+    char const code = type.kind == part::word && demangle_words[type.first].code[1] == '\0'
+                          ? demangle_words[type.first].code[0]
+                          : '\0';
+    bool const negative = (here.flags & is_negative) != 0;
+    if (code == 'b' && here.third == 1 && !negative && mangled_[here.second] <= '1')
+        return put(mangled_[here.second] == '1' ? "true" : "false");
+    bool const plain = code == 'i' || code == 'j' || code == 'l' || code == 'm' || code == 'x' || code == 'y';
+    bool const bits = code == 'f' || code == 'd' || code == 'e' || code == 'g';
+    if (!plain) {
+        put('(');
+        print(here.first);
+        put(')');
+    }
+    if (negative) put('-');
+    if (bits) put('[');
+    put(here.second, here.third);
+    if (bits) put(']');
+    if (code == 'j' || code == 'm' || code == 'y') put('u');
+    if (plain && code != 'i' && code != 'j') put('l');
+    if (code == 'x' || code == 'y') put('l');
+}
+
+}  // namespace tocsin::in_signal

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT
+// The function that the kernel calls for every signal of every guard.
+//
+// Runs in the handler, on the alternate stack where the thread has one. It keeps errno, marks the thread as
+// inside the slot, and walks the chain of claims from the newest until one says that it is enough; at the end
+// of the chain stands the disposition that was there before.
+#pragma once
+
+#include <errno.h>
+
+#include <tocsin/in_signal/reraise.hpp>
+#include <tocsin/in_signal/slot.hpp>
+
+namespace tocsin::in_signal {
+
+// The table, once this copy of the library has found it.
+[[gnu::visibility("hidden")]] inline atomic<table*> the_table;
+
+// The note that a foreign handler is being called from a chain; see `mark`.
+class foreign_call {
+  public:
+    foreign_call(arrival& a, link const& called) noexcept : table_{*a.in} {
+        for (mark& candidate : table_.marks) {
+            if (!candidate.thread.replace(0, thread_pointer())) continue;
+            mark_ = &candidate;
+            mark_->frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+            mark_->info = a.info;
+            mark_->called = &called;
+            table_.marks_set.fetch_add(1);
+            return;
+        }
+    }
+    ~foreign_call() {
+        if (mark_ != nullptr) erase(table_, *mark_);
+    }
+    foreign_call(foreign_call const&) = delete;
+    foreign_call& operator=(foreign_call const&) = delete;
+
+    static void erase(table& in, mark& which) noexcept {
+        which.thread.store(0);
+        in.marks_set.fetch_sub(1);
+    }
+
+  private:
+    table& table_;
+    mark* mark_ = nullptr;
+};
+
+// The kernel puts the siginfo a few kilobytes above the handler's frame.
+inline bool fresh_from_kernel(arrival const& a, std::uintptr_t frame) noexcept {
+    constexpr std::uintptr_t largest_frame = 32768;
+    return reinterpret_cast<std::uintptr_t>(a.info) - frame < largest_frame;
+}
+
+// The foreign handler of this slot that is calling us right now, or null. A mark whose frame lies below ours
+// was left by a handler that never returned (siglongjmp): it is cleared.
+inline link const* calling(arrival& a, slot& of) noexcept {
+    if (a.in->marks_set.load() == 0) return nullptr;
+    std::uintptr_t const self = thread_pointer();
+    auto const frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+    for (mark& candidate : a.in->marks) {
+        if (candidate.thread.load() != self) continue;
+        if (candidate.frame <= frame) {
+            foreign_call::erase(*a.in, candidate);
+            continue;
+        }
+        bool const of_this_slot = candidate.called >= of.foreign && candidate.called < of.foreign + foreign_links;
+        if (!of_this_slot || (candidate.info != a.info && fresh_from_kernel(a, frame))) continue;
+        a.info = const_cast<siginfo_t*>(candidate.info);
+        return candidate.called;
+    }
+    return nullptr;
+}
+
+// Where the walk begins: at the newest claim, or behind the foreign handler that passes the signal on to us.
+inline link* first_link(arrival& a, slot& of) noexcept {
+    link* const newest = of.newest.load();
+    link const* const caller = calling(a, of);
+    if (caller == nullptr) return newest;
+    for (link* at = newest; at != nullptr; at = at->older.load())
+        if (at == caller) return at->older.load();
+    return newest;
+}
+
+// Calls a handler that is not ours as the kernel would have: its mask, its flags, the original siginfo and
+// context. SA_RESETHAND makes it the default for the next delivery.
+inline void call_foreign(arrival& a, link& which, disposition const& previous) noexcept {
+    kernel_set const self = bit_of(a.signal);
+    kernel_set wanted = previous.mask | ((previous.flags & SA_NODEFER) != 0 ? 0 : self);
+    if (a.context != nullptr) wanted |= interrupted_mask(*a.context);
+    kernel_set before;
+    change_mask(SIG_SETMASK, &wanted, &before);
+    {
+        foreign_call const noted{a, which};
+        if ((previous.flags & SA_SIGINFO) != 0)
+            as_entry(previous.handler)(a.signal, a.info, a.context);
+        else
+            previous.handler(a.signal);
+    }
+    change_mask(SIG_SETMASK, &before, nullptr);
+}
+
+// Reads a foreign link while the thread is still inside the slot.
+inline disposition take_foreign(link& which) noexcept {
+    disposition previous = which.action;
+    previous.handler = __atomic_load_n(&which.action.handler, __ATOMIC_SEQ_CST);
+    bool const handler = previous.handler != SIG_DFL && previous.handler != SIG_IGN;
+    if (handler && (previous.flags & SA_RESETHAND) != 0)
+        previous.handler = __atomic_exchange_n(&which.action.handler, SIG_DFL, __ATOMIC_SEQ_CST);
+    return previous;
+}
+
+inline void meet_foreign(arrival& a, link& which, inside& here) noexcept {
+    disposition const previous = a.asked == verdict::reraise ? which.action : take_foreign(which);
+    here.leave();
+    if (a.asked == verdict::reraise) return reraise(a, previous);
+    if (previous.handler == SIG_IGN) return;
+    if (previous.handler != SIG_DFL) return call_foreign(a, which, previous);
+    if (a.asked == verdict::chain_or_default || is_fault(a.signal)) take_default(a);
+}
+
+// True if a claim dealt with the signal; false if only foreign dispositions were there.
+inline bool deliver(arrival& a) noexcept {
+    slot& of = a.in->slots[a.signal];
+    inside here{*a.in, of, a.signal};
+    bool claimed = false;
+    for (link* at = first_link(a, of); at != nullptr; at = at->older.load()) {
+        if (!at->is_claim()) {
+            meet_foreign(a, *at, here);
+            return claimed;
+        }
+        claimed = true;
+        a.asked = at->run(*at, a);
+        if (a.asked == verdict::done) return true;
+    }
+    here.leave();
+    if (claimed && a.asked == verdict::reraise) take_default(a);
+    return claimed;
+}
+
+inline void enter(int signal, siginfo_t* info, void* context) noexcept {
+    int const kept = errno;
+    arrival a{signal, info, static_cast<ucontext_t*>(context), the_table.load_acquire()};
+    deliver(a);
+    errno = kept;
+}
+
+}  // namespace tocsin::in_signal

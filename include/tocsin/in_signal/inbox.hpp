@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+// Deliveries on their way from handlers to ordinary threads.
+//
+// Runs in the handler (posting); `posix/inbox.hpp` takes them out. A bit a signal is the truth, the record
+// behind it the detail: a standard signal has one record, which counts the arrivals that it stands for; a
+// real-time signal has a ring of them, and a thread that finds the ring full leaves its handler with that
+// signal masked, so that what comes after waits in the kernel. A post never waits and drops nothing. The
+// reader is woken by one write, and only if nobody has been woken since it last looked.
+#pragma once
+
+#include <errno.h>
+
+#include <tocsin/delivery.hpp>
+#include <tocsin/in_signal/slot.hpp>
+#include <tocsin/signal.hpp>
+
+namespace tocsin::in_signal {
+
+enum record_state : std::uint32_t { record_empty, record_being_written, record_written, record_being_read };
+
+struct standard_record {
+    atomic<std::uint64_t> arrivals;
+    atomic<std::uint32_t> state;
+    delivery first;  // of those that `arrivals` counts
+};
+
+// A place in a ring. `turn` is 2n when it may be written for the n-th time round, 2n + 1 when it may be read;
+// fresh memory is ready for use.
+struct queued_record {
+    atomic<std::uint64_t> turn;
+    delivery what;
+};
+
+inline constexpr unsigned parked_threads = 62;
+
+// The ring of one real-time signal. Half of its places are for deliveries, the other half for those that
+// threads had already taken when the first half was full.
+struct ring {
+    atomic<std::uint64_t> tail;  // next to write
+    atomic<std::uint64_t> head;  // next to read
+    std::uint64_t places;        // a power of two
+    queued_record* records;
+    atomic<std::int32_t> parked_everywhere;  // more threads are parked than have a place below
+    atomic<std::int32_t> parked[parked_threads];
+
+    std::uint64_t used() const noexcept { return tail.load() - head.load(); }
+    bool full() const noexcept { return used() >= places / 2; }
+};
+
+// The bits of an inbox are those of the signals; a watchdog, which is no signal, has the one of signal 32,
+// which libc keeps for itself.
+constexpr int watchdog_place = 32;
+constexpr int place_in_inbox(int signal) noexcept { return signal == 0 ? watchdog_place : signal; }
+
+struct inbox {
+    atomic<std::uint64_t>* bits;   // where the owner can see them
+    atomic<std::int32_t> process;  // where what is recorded arrived
+    bool works_in_child;           // recording in a forked child disturbs nobody
+    atomic<std::uint32_t> woken;   // 1 once the reader has been told and has not looked yet
+    int descriptor;                // eventfd to write, or -1
+    service* thread;               // service to wake, or null
+    standard_record standard[watchdog_place + 1];
+    ring* rings[slot_count];       // of the real-time signals that are claimed
+};
+
+// Tells the reader. Descriptor and service are the process's own: only called at home.
+inline void wake(inbox& box) noexcept {
+    if (box.woken.exchange(1) != 0) return;
+    std::uint64_t const one = 1;
+    if (box.descriptor >= 0) write(box.descriptor, &one, sizeof one);
+    if (box.thread != nullptr && box.thread->work.exchange(1) == 0) futex_wake(box.thread->work.address(), 1);
+}
+
+// A forked child starts without what its parent had pending.
+inline void start_clean(inbox& box, std::int32_t process) noexcept {
+    if (box.process.load() == process) return;
+    box.bits->store(0);
+    for (standard_record& record : box.standard) {
+        record.arrivals.store(0);
+        record.state.store(record_empty);
+    }
+    for (ring* r : box.rings)
+        if (r != nullptr) r->head.store(r->tail.load());
+    box.process.store(process);
+}
+
+// Whoever finds the record empty writes it. The second look is for an arrival that was counted after the reader
+// had taken the count, but before it let go of the record.
+inline void record_standard(standard_record& record, delivery const& what) noexcept {
+    for (int look = 0; look < 2; ++look) {
+        if (record.state.replace(record_empty, record_being_written)) {
+            record.first = what;
+            record.state.store(record_written);
+        }
+        if (look == 0) record.arrivals.fetch_add(what.merged());
+        if (record.state.load() != record_empty) return;
+    }
+}
+
+inline bool push(ring& r, delivery const& what) noexcept {
+    std::uint64_t position = r.tail.load();
+    for (;;) {
+        queued_record& place = r.records[position & (r.places - 1)];
+        std::uint64_t const turn = position / r.places * 2;
+        std::uint64_t const found = place.turn.load_acquire();
+        if (found == turn) {
+            if (!r.tail.compare_exchange(position, position + 1)) continue;
+            place.what = what;
+            place.turn.store_release(turn + 1);
+            return true;
+        }
+        if (found < turn) return false;
+        position = r.tail.load();
+    }
+}
+
+// Masks the signal in the state that the handler returns to, and leaves word for whoever opens it again.
+inline void park(ring& r, arrival& a) noexcept {
+    set_interrupted_mask(*a.context, interrupted_mask(*a.context) | bit_of(a.signal));
+    std::int32_t const self = gettid();
+    for (auto& place : r.parked) {
+        if (place.load() == self) return;
+        if (place.load() == 0 && place.replace(0, self)) return;
+    }
+    r.parked_everywhere.store(1);
+}
+
+// False if the delivery could not be recorded, which only a simulated one has to live with.
+inline bool record_realtime(ring& r, arrival& a, delivery const& what) noexcept {
+    if (a.context == nullptr) return !r.full() && push(r, what);
+    bool const kept = push(r, what);
+    if (r.full()) park(r, a);
+    if (!kept) queue_to_thread(a.pid(), gettid(), a.signal, a.info);
+    return true;
+}
+
+// Posts what has arrived. In a child that shares descriptors or memory with the owner, only what cannot reach
+// the owner.
+inline void post(inbox& box, arrival& a) noexcept {
+    std::int32_t const owner = box.process.load_relaxed();
+    place const where = a.place_of(owner);
+    if (where == place::borrowed || (where == place::forked && !box.works_in_child)) return;
+    if (where == place::forked) start_clean(box, a.pid());
+    delivery const what = a.info != nullptr ? delivery{a.signal, *a.info} : delivery{a.signal};
+    int const at = place_in_inbox(a.signal);
+    if (at <= watchdog_place)
+        record_standard(box.standard[at], what);
+    else if (!record_realtime(*box.rings[at], a, what))
+        a.refused = true;
+    box.bits->fetch_or(bit_of(at));
+    if (where == place::home) wake(box);
+}
+
+}  // namespace tocsin::in_signal

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+// Which loaded object holds an address.
+//
+// Runs in the handler. glibc (2.35 and later) answers from a table that takes no lock: _dl_find_object,
+// made for unwinders. Where libc has no such function, the object that this code is linked into is found by
+// the address of its own ELF header, and nothing else: enough for a static program, not for its libraries on
+// an older libc. What the loader's records point to is read with care; the records themselves have to be
+// trusted.
+#pragma once
+
+#include <elf.h>
+#include <link.h>
+
+#include <tocsin/in_signal/memory.hpp>
+
+namespace tocsin::in_signal {
+
+struct module_info {
+    std::uintptr_t bias;          // subtract it from an address to have the one in the ELF file
+    std::uintptr_t begin, end;    // the whole mapping, gaps and data included
+    std::uintptr_t eh_frame_hdr;  // 0: none
+    char const* path;             // the loader's, "" for the program itself; read it with care
+    bool found;
+
+    bool holds(std::uintptr_t address) const noexcept { return found && begin <= address && address < end; }
+};
+
+namespace detail {
+
+// The start of struct dl_find_object (dlfcn.h), spelled out here because older headers lack it. `rest` covers
+// what later members add.
+struct found_object {
+    unsigned long long flags;
+    void* map_start;
+    void* map_end;
+    link_map* link;
+    void* eh_frame;
+    unsigned long long rest[16];
+};
+
+// Weak: programs for an older libc, for musl, and static ones still link.
+extern "C" __attribute__((weak)) int find_object(void*, found_object*) noexcept __asm__("_dl_find_object");
+
+// Put in front of every object by the linker; hidden, so that each object sees its own.
+extern "C" __attribute__((weak, visibility("hidden"))) ElfW(Ehdr) const own_elf_header __asm__("__ehdr_start");
+
+// The segments of an object whose ELF header is mapped at `header`. Calls `visit(segment)` for each until
+// that returns true; false if none did or nothing could be read.
+template <class Visit>
+bool any_segment(std::uintptr_t header, careful_reader& memory, Visit visit) noexcept {
+    ElfW(Ehdr) elf{};
+    if (!memory.read(header, elf)) return false;
+    for (unsigned i = 0; i < SELFMAG; ++i)
+        if (elf.e_ident[i] != static_cast<unsigned char>(ELFMAG[i])) return false;
+    if (elf.e_phentsize != sizeof(ElfW(Phdr))) return false;
+    constexpr unsigned most_segments = 256;
+    unsigned const count = elf.e_phnum < most_segments ? elf.e_phnum : most_segments;
+    for (unsigned i = 0; i < count; ++i) {
+        ElfW(Phdr) segment{};
+        if (!memory.read(header + elf.e_phoff + i * sizeof(segment), segment)) return false;
+        if (visit(segment)) return true;
+    }
+    return false;
+}
+
+// An object known only by its ELF header.
+inline module_info module_from_header(std::uintptr_t header, careful_reader& memory) noexcept {
+    module_info info{};
+    std::uintptr_t lowest = ~std::uintptr_t{0};
+    std::uintptr_t highest = 0;
+    std::uintptr_t tables = 0;
+    any_segment(header, memory, [&](ElfW(Phdr) const& segment) noexcept {
+        if (segment.p_type == PT_GNU_EH_FRAME) tables = segment.p_vaddr;
+        if (segment.p_type != PT_LOAD) return false;
+        if (segment.p_offset == 0) info.bias = header - segment.p_vaddr;
+        if (segment.p_vaddr < lowest) lowest = segment.p_vaddr;
+        if (segment.p_vaddr + segment.p_memsz > highest) highest = segment.p_vaddr + segment.p_memsz;
+        return false;
+    });
+    if (lowest >= highest) return info;
+    info.begin = info.bias + lowest;
+    info.end = info.bias + highest;
+    info.eh_frame_hdr = tables != 0 ? info.bias + tables : 0;
+    info.path = "";
+    info.found = true;
+    return info;
+}
+
+}  // namespace detail
+
+namespace detail {
+
+// The object that this code is linked into, if it holds `pc`.
+inline module_info own_module_of(std::uintptr_t pc, careful_reader& memory) noexcept {
+    auto const* header = &own_elf_header;
+    __asm__("" : "+r"(header));  // or compilers take the address of an object never to be null
+    if (header == nullptr) return {};
+    module_info const own = module_from_header(reinterpret_cast<std::uintptr_t>(header), memory);
+    return own.holds(pc) ? own : module_info{};
+}
+
+}  // namespace detail
+
+inline module_info module_of(std::uintptr_t pc, careful_reader& memory) noexcept {
+    auto* find = &detail::find_object;
+    __asm__("" : "+r"(find));  // as above, of a function
+    detail::found_object object{};
+    if (find == nullptr || find(reinterpret_cast<void*>(pc), &object) != 0)
+        return detail::own_module_of(pc, memory);
+    module_info info{};
+    info.begin = reinterpret_cast<std::uintptr_t>(object.map_start);
+    info.end = reinterpret_cast<std::uintptr_t>(object.map_end);
+    info.eh_frame_hdr = reinterpret_cast<std::uintptr_t>(object.eh_frame);
+    link_map link{};
+    auto const at = reinterpret_cast<std::uintptr_t>(object.link);
+    if (!memory.read_bytes(at, &link, offsetof(link_map, l_name) + sizeof(link.l_name))) return {};
+    info.bias = link.l_addr;
+    info.path = link.l_name != nullptr ? link.l_name : "";
+    info.found = info.begin <= pc && pc < info.end;
+    if (info.holds(info.eh_frame_hdr)) return info;
+    // Of a static program glibc tells only where its code is.
+    module_info const own = detail::own_module_of(pc, memory);
+    return own.found ? own : info;
+}
+
+inline module_info module_of(std::uintptr_t pc) noexcept {
+    careful_reader memory;
+    return module_of(pc, memory);
+}
+
+// True if `address` lies in a segment of `module` that was mapped to be executed. An object that does not
+// show its headers gets the benefit of the doubt.
+inline bool executable_in(module_info const& module, std::uintptr_t address, careful_reader& memory) noexcept {
+    if (!module.holds(address)) return false;
+    bool seen = false;
+    bool const inside = detail::any_segment(module.begin, memory, [&](ElfW(Phdr) const& segment) noexcept {
+        seen = true;
+        return segment.p_type == PT_LOAD && (segment.p_flags & PF_X) != 0 &&
+               address - module.bias - segment.p_vaddr < segment.p_memsz;
+    });
+    return inside || !seen;
+}
+
+}  // namespace tocsin::in_signal

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+// Giving a signal to the disposition that it would have met without us.
+//
+// Runs in the handler, at its end: what is arranged here happens when the handler returns.
+#pragma once
+
+#include <errno.h>
+
+#include <tocsin/delivery.hpp>
+#include <tocsin/in_signal/slot.hpp>
+#include <tocsin/signal.hpp>
+
+namespace tocsin::in_signal {
+
+inline bool stops_by_default(int signal) noexcept {
+    return signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
+}
+
+// signal(7), "Standard signals": the action Ign, and Cont for a process that runs.
+inline bool ignored_by_default(int signal) noexcept {
+    return signal == SIGCHLD || signal == SIGURG || signal == SIGWINCH || signal == SIGCONT;
+}
+
+// Sends the original siginfo to this thread again, so that code, address and sender reach whoever is next, and
+// the core. The signal stays blocked until the handler returns, when the kernel delivers it with the program
+// counter where it was. If the kernel refuses (a seccomp filter), a true fault happens again by itself, and
+// anything else is raised without its details.
+inline void send_again(arrival& a) noexcept {
+    kernel_set const blocked = bit_of(a.signal);
+    change_mask(SIG_BLOCK, &blocked, nullptr);
+    if (a.context != nullptr)
+        set_interrupted_mask(*a.context, interrupted_mask(*a.context) & ~blocked);
+    int const process = a.pid();
+    int const thread = gettid();
+    if (queue_to_thread(process, thread, a.signal, a.info) == 0) return;
+    if (delivery{a.signal, *a.info}.is_from_processor()) return;
+    if (tgkill(process, thread, a.signal) != 0) exit_now(128 + a.signal);
+}
+
+// Puts `previous` back, whole, and lets the signal meet it.
+inline void reraise(arrival& a, disposition const& previous) noexcept {
+    change_action(a.signal, &previous, nullptr);
+    send_again(a);
+}
+
+// What the kernel does by default: nothing, stop (and go on here after SIGCONT, with our disposition back), or
+// the end of the process when the handler returns.
+inline void take_default(arrival& a) noexcept {
+    if (ignored_by_default(a.signal)) return;
+    disposition const by_default{SIG_DFL, 0, nullptr, 0};
+    if (!stops_by_default(a.signal)) return reraise(a, by_default);
+    disposition ours{};
+    change_action(a.signal, &by_default, &ours);
+    send_again(a);
+    kernel_set const opened = bit_of(a.signal);
+    change_mask(SIG_UNBLOCK, &opened, nullptr);
+    change_mask(SIG_BLOCK, &opened, nullptr);
+    change_action(a.signal, &ours, nullptr);
+}
+
+}  // namespace tocsin::in_signal

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+// What the process keeps about each signal: the chain of claims, and who is inside it right now.
+//
+// Runs in the handler (the read side); `posix/registry.hpp` writes, and describes the protocol of both sides.
+// All of it is plain memory that starts as zero, shared by every copy of the library in the process.
+#pragma once
+
+#include <signal.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include <tocsin/in_signal/atomic.hpp>
+#include <tocsin/in_signal/system.hpp>
+
+namespace tocsin::in_signal {
+
+struct table;
+struct arrival;
+
+// A disposition as the kernel has it. `action.handler` may be SIG_DFL or SIG_IGN.
+using disposition = kernel_action;
+
+using entry_function = void (*)(int, siginfo_t*, void*);
+
+// The kernel has one field for handlers with one and with three parameters; SA_SIGINFO tells them apart.
+inline void (*as_handler(entry_function entry) noexcept)(int) {
+    return reinterpret_cast<void (*)(int)>(reinterpret_cast<void*>(entry));
+}
+inline entry_function as_entry(void (*handler)(int)) noexcept {
+    return reinterpret_cast<entry_function>(reinterpret_cast<void*>(handler));
+}
+
+// What is to happen after a link has had its turn.
+enum class verdict : unsigned char {
+    done,              // nothing: the delivery has been dealt with
+    chain,             // call what was there before; a default that was there is taken for fault signals only
+    chain_or_default,  // the same, and a default that was there is taken
+    reraise,           // put back what was there before, send the original siginfo again, return
+};
+
+// One claim on a signal: a row of a guard, or a disposition that somebody else had installed (`run` is null).
+// Links of one signal form a chain from the newest to the oldest; the oldest is what the first claim found.
+struct link {
+    atomic<link*> older;
+    verdict (*run)(link&, arrival&) noexcept = nullptr;
+    disposition action{};  // what the kernel holds while this link is the newest
+
+    bool is_claim() const noexcept { return run != nullptr; }
+};
+
+// Foreign dispositions that one signal can remember between claims.
+inline constexpr int foreign_links = 4;
+
+struct slot {
+    atomic<link*> newest;
+    atomic<std::int32_t> crowd;   // threads inside that found no free cell
+    std::uint32_t foreign_used;   // one bit for each of `foreign`; only for the write side
+    link foreign[foreign_links];
+};
+
+// One cache line for each thread that is inside a slot: thread pointer and signal in one word, 0 if free.
+struct alignas(64) cell {
+    atomic<std::uintptr_t> holder;
+};
+inline constexpr unsigned cell_count = 64;
+
+// A call of a foreign handler that is still going on. If that handler calls our entry, the chain is continued
+// behind it instead of starting again.
+struct mark {
+    atomic<std::uintptr_t> thread;
+    std::uintptr_t frame;
+    siginfo_t const* info;
+    link const* called;
+};
+inline constexpr unsigned mark_count = 16;
+
+inline constexpr int slot_count = 65;  // signals are numbered from 1
+
+// Limits that a program can set when it links the generated source.
+struct limits {
+    std::uint32_t records;            // real-time deliveries kept for one signal and consumer
+    std::uint32_t frames;             // of one thread in a report
+    std::uint32_t alternate_stack;    // bytes, at least
+};
+
+struct operations;
+
+// A thread of the library's own, started when first needed and never stopped.
+struct service {
+    atomic<std::uint32_t> work;       // futex: 1 if there is something to do
+    atomic<std::int32_t> process;     // where the thread runs; another number after fork
+    atomic<std::uintptr_t> thread;    // its thread pointer
+    struct source* sources;           // guarded by the table's lock
+};
+enum service_name : unsigned { dispatcher, reporter, watcher, helper, service_count };
+
+// The one table of the process.
+struct table {
+    operations const* operate;
+    limits limit;
+    std::uint32_t exiting;                 // 1 once exit() has begun
+    atomic<std::uint64_t> lock;            // process and thread that write, 0 if nobody
+    atomic<std::int32_t>* live_process;    // in a page that fork wipes: 0 in a child that has not said otherwise
+    atomic<std::int32_t> reserved_signal;  // the real-time signal the library keeps for itself, 0 if none
+    atomic<bool (*)(arrival&) noexcept> capture;  // answers a capture request; null until a report is possible
+    atomic<std::uint32_t> marks_set;
+    mark marks[mark_count];
+    service services[service_count];
+    void* capture_area;                    // of the report; null until one is possible
+    slot slots[slot_count];
+    cell cells[cell_count];
+};
+
+// Where this process stands to the one that a guard was built in.
+enum class place : unsigned char {
+    home,      // the same process
+    forked,    // a forked child: memory is a copy, descriptors are shared
+    borrowed,  // a vforked child: memory is the parent's
+};
+
+// One signal on its way through a chain.
+struct arrival {
+    int signal;
+    siginfo_t* info;
+    ucontext_t* context;  // null if simulated
+    table* in;
+    std::int32_t process = 0;  // our pid once somebody has asked
+    verdict asked = verdict::chain_or_default;  // by the link before; where nobody claims, all is as without us
+    bool simulated = false;
+    bool refused = false;      // a simulated delivery that found a record full
+    bool reported = false;     // a report of this delivery has been written
+
+    // Asks the kernel: a cached pid would be the parent's in a vforked child, whose memory is the parent's too.
+    std::int32_t pid() noexcept {
+        if (process == 0) process = getpid();
+        return process;
+    }
+
+    place place_of(std::int32_t built_in) noexcept {
+        if (pid() == built_in) return place::home;
+        std::int32_t const live = in->live_process->load_relaxed();
+        return live == 0 || live == pid() ? place::forked : place::borrowed;
+    }
+};
+
+// Marks this thread as being inside a slot, so that the removal of a link can wait for it.
+class inside {
+  public:
+    inside(table& in, slot& of, int signal) noexcept : slot_{of} {
+        std::uintptr_t const self = tag(signal);
+        auto const start = static_cast<unsigned>((self >> 6) ^ (self >> 12) ^ (self >> 22));
+        for (unsigned i = 0; i < cell_count; ++i) {
+            cell& candidate = in.cells[(start + i) % cell_count];
+            if (candidate.holder.load_relaxed() == 0 && candidate.holder.replace(0, self)) {
+                cell_ = &candidate;
+                return;
+            }
+        }
+        of.crowd.fetch_add(1);
+    }
+    ~inside() { leave(); }
+    inside(inside const&) = delete;
+    inside& operator=(inside const&) = delete;
+
+    // Given back early before code is called that may never return.
+    void leave() noexcept {
+        if (left_) return;
+        left_ = true;
+        if (cell_ != nullptr)
+            cell_->holder.store_release(0);
+        else
+            slot_.crowd.fetch_sub(1);
+    }
+
+    // Addresses of user space need 57 bits at most; the signal lies above them.
+    static std::uintptr_t tag(int signal) noexcept {
+        return thread_pointer() | static_cast<std::uintptr_t>(signal) << 57;
+    }
+
+  private:
+    slot& slot_;
+    cell* cell_ = nullptr;
+    bool left_ = false;
+};
+
+}  // namespace tocsin::in_signal

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+// The system call instruction of aarch64, and the thread's registers that handlers look at.
+//
+// Runs in the handler. Source: the kernel's arch/arm64 entry code; syscall(2), "Architecture calling
+// conventions".
+#pragma once
+
+#include <ucontext.h>
+
+#include <cstdint>
+
+namespace tocsin::in_signal {
+
+inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
+                        long f = 0) noexcept {
+    register long x8 __asm__("x8") = number;
+    register long x0 __asm__("x0") = a;
+    register long x1 __asm__("x1") = b;
+    register long x2 __asm__("x2") = c;
+    register long x3 __asm__("x3") = d;
+    register long x4 __asm__("x4") = e;
+    register long x5 __asm__("x5") = f;
+    __asm__ volatile("svc #0"
+                     : "+r"(x0)
+                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                     : "memory");
+    return x0;
+}
+
+// The value that tells this thread from all others; never 0 in a thread made by libc.
+inline std::uintptr_t thread_pointer() noexcept {
+    std::uintptr_t self;
+    __asm__("mrs %0, tpidr_el0" : "=r"(self));
+    return self;
+}
+
+inline void relax() noexcept { __asm__ volatile("yield"); }
+
+inline std::uintptr_t program_counter(ucontext_t const& context) noexcept {
+    return static_cast<std::uintptr_t>(context.uc_mcontext.pc);
+}
+
+inline std::uintptr_t stack_pointer(ucontext_t const& context) noexcept {
+    return static_cast<std::uintptr_t>(context.uc_mcontext.sp);
+}
+
+}  // namespace tocsin::in_signal

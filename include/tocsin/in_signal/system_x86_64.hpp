@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+// The system call instruction of x86-64, and the thread's registers that handlers look at.
+//
+// Runs in the handler. Source: the x86-64 psABI, appendix A.2 (calling conventions of the Linux kernel).
+#pragma once
+
+#include <ucontext.h>
+
+#include <cstdint>
+
+namespace tocsin::in_signal {
+
+inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
+                        long f = 0) noexcept {
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+    long result;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+// The value that tells this thread from all others; never 0 in a thread made by libc.
+inline std::uintptr_t thread_pointer() noexcept {
+    std::uintptr_t self;
+    __asm__("mov %%fs:0, %0" : "=r"(self));
+    return self;
+}
+
+inline void relax() noexcept { __builtin_ia32_pause(); }
+
+inline std::uintptr_t program_counter(ucontext_t const& context) noexcept {
+    return static_cast<std::uintptr_t>(context.uc_mcontext.gregs[REG_RIP]);
+}
+
+inline std::uintptr_t stack_pointer(ucontext_t const& context) noexcept {
+    return static_cast<std::uintptr_t>(context.uc_mcontext.gregs[REG_RSP]);
+}
+
+}  // namespace tocsin::in_signal

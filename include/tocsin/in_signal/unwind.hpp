@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: MIT
+// Walks up one stack, from registers to the addresses of all callers.
+//
+// Runs in the handler, and on any ordinary thread. It goes by the unwind tables that compilers leave in
+// every object, through signal frames, procedure tables, the vdso and code without frame pointers. Where
+// there is no table it looks, in this order, for
+//
+//     a signal return trampoline    registers come from the context that the kernel saved
+//     a call that went wrong        pc is null, unmapped or not code: the return address has just been put
+//                                   on top of the stack (x86-64) or into the link register (aarch64)
+//     a frame pointer               of code made at run time
+//
+// and believes a return address only if a call stands in front of it. Every read, of stacks and tables, is
+// asked for first; each frame lies above the one before; steps, frames and changes of stack are counted. So
+// any input ends, and none faults. No lock, no heap; about 3 KiB of stack (5 KiB on aarch64).
+// It cannot see callers of functions called in tail position, and knows nothing of languages that split
+// their stacks without saying so in tables.
+#pragma once
+
+#include <tocsin/in_signal/call_frame.hpp>
+#include <tocsin/in_signal/dwarf_expression.hpp>
+#include <tocsin/in_signal/eh_frame.hpp>
+#include <tocsin/in_signal/module.hpp>
+#include <tocsin/in_signal/registers.hpp>
+
+namespace tocsin::in_signal {
+
+struct frame {
+    std::uintptr_t pc;
+    bool exact;  // pc is the instruction; otherwise it is where a call returns to: look up pc - 1
+};
+
+enum class ending : std::uint8_t {
+    end_of_stack,  // the tables, a zero return address or a zero frame pointer say so
+    limit,         // most_omitted frames were counted after the last one stored, or the work was too much
+    lost,          // no rule, or memory that cannot be read
+    cycle,         // a caller below its callee, or too many changes of stack
+};
+
+struct walk {
+    std::size_t frames;   // stored
+    std::size_t omitted;  // counted after those
+    ending ended;
+    bool guessed;  // an unknown frame pointer was searched for on the stack
+};
+
+inline constexpr std::size_t most_omitted = 100'000;
+inline constexpr unsigned most_stack_changes = 32;
+inline constexpr std::uint64_t most_work = 20'000'000;
+inline constexpr std::uintptr_t farthest_frame_pointer = std::uintptr_t{16} << 20;
+inline constexpr std::uintptr_t guess_window = std::uintptr_t{64} << 10;
+
+namespace detail {
+
+class walker {
+  public:
+    walker(registers const& from, careful_reader& stack) noexcept : now_{from}, stack_{stack} {}
+
+    walk run(frame* out, std::size_t limit) noexcept {
+        walk done{};
+        for (;;) {
+            if (done.frames < limit) {
+                out[done.frames++] = {now_.pc, now_.signal_frame};
+            } else if (done.omitted < most_omitted) {
+                ++done.omitted;
+            } else {
+                done.ended = ending::limit;
+                break;
+            }
+            if (up(done.ended)) continue;
+            if (budget_.left == 0) done.ended = ending::limit;
+            break;
+        }
+        done.guessed = guessed_;
+        return done;
+    }
+
+  private:
+    // How one way of finding the caller turned out.
+    enum class found : std::uint8_t { caller, interrupted, nothing, end_of_stack };
+
+    // To the caller. False, and why, if there is none.
+    bool up(ending& why) noexcept {
+        registers next = now_;
+        found result = has_row() ? by_row(next) : found::nothing;
+        if (result == found::nothing) {
+            next = now_;
+            result = without_row(next);
+        }
+        next.pc = machine::without_signature(next.pc);
+        why = result == found::nothing ? ending::lost : ending::end_of_stack;
+        if (result == found::nothing || result == found::end_of_stack) return false;
+        next.signal_frame = result == found::interrupted;
+        if (next.pc == 0 && !next.signal_frame) return false;
+        why = ending::cycle;
+        if (!is_above(next)) return false;
+        if (!next.signal_frame && !machine::return_is_column) next.forget(machine::return_register);
+        now_ = next;
+        return true;
+    }
+
+    // Each frame must lie above its callee's. Only a function that was interrupted before it saved anything
+    // may share its stack pointer, and only a signal frame may lead to another stack, a few times.
+    bool is_above(registers const& next) noexcept {
+        if (next.sp() > now_.sp()) return true;
+        if (next.signal_frame) return ++stack_changes_ <= most_stack_changes;
+        return next.sp() == now_.sp() && now_.signal_frame && !machine::call_moves_stack;
+    }
+
+    // A return address may be the first byte after its function: the call did not return.
+    std::uintptr_t looked_up() const noexcept { return now_.signal_frame ? now_.pc : now_.pc - 1; }
+
+    module_info const& module_for(std::uintptr_t address) noexcept {
+        if (!module_.holds(address)) module_ = module_of(address, headers_);
+        return module_;
+    }
+
+    // Finds the table row of the current frame. Recursion asks for the same one again and again.
+    bool has_row() noexcept {
+        std::uintptr_t const address = looked_up();
+        if (row_is_good_ && row_address_ == address) return budget_.spend();
+        row_address_ = address;
+        row_is_good_ = tables_.find(module_for(address), address, entry_) &&
+                       entry_.return_column == machine::return_register &&
+                       call_frame{}.row_for(entry_, address, instructions_, budget_, row_);
+        return row_is_good_;
+    }
+
+    found by_row(registers& next) noexcept {
+        // Not the table of a trampoline, if it can be helped: on aarch64, older kernels' tells less than the
+        // context. One without a table follows some function's end.
+        if ((entry_.signal_frame || entry_.end == now_.pc) && through_trampoline(next)) return found::interrupted;
+        constexpr unsigned back = machine::return_register;
+        if (row_.kind[back] == rule::undefined) return found::end_of_stack;
+        std::uintptr_t cfa = 0;
+        if (!frame_address(cfa)) return found::nothing;
+        if (!machine::return_is_column) {
+            next.set(machine::stack_register, cfa);
+            for (unsigned i = 0; i < machine::register_count; ++i) apply(i, cfa, next);
+            if (!next.knows(back)) return found::nothing;
+            next.pc = next.value[back];
+        } else {
+            next.set(machine::stack_register, cfa);
+            for (unsigned i = 0; i < back; ++i) apply(i, cfa, next);
+            if (row_.kind[back] == rule::same || !recover(back, cfa, next.pc)) return found::nothing;
+        }
+        return entry_.signal_frame ? found::interrupted : found::caller;
+    }
+
+    // The canonical frame address: the caller's stack pointer, in most frames.
+    bool frame_address(std::uintptr_t& cfa) noexcept {
+        if (row_.cfa_register == cfa_by_expression) return evaluate(row_.cfa_offset, nullptr, cfa);
+        if (row_.cfa_register == machine::frame_register && !now_.knows(machine::frame_register))
+            guess_frame_pointer();
+        if (!now_.look_up(row_.cfa_register, cfa)) return false;
+        cfa += row_.cfa_offset;
+        return true;
+    }
+
+    void apply(unsigned number, std::uintptr_t cfa, registers& next) noexcept {
+        if (row_.kind[number] == rule::same) return;
+        std::uintptr_t value = 0;
+        if (row_.kind[number] != rule::undefined && recover(number, cfa, value))
+            next.set(number, value);
+        else
+            next.forget(number);
+    }
+
+    // What a register held in the caller.
+    bool recover(unsigned number, std::uintptr_t cfa, std::uintptr_t& value) noexcept {
+        std::uint64_t const operand = row_.operand[number];
+        std::uintptr_t at = cfa + operand;
+        switch (row_.kind[number]) {
+            case rule::saved_at: return stack_.read(at, value);
+            case rule::is_offset: value = at; return true;
+            case rule::in_register: return now_.look_up(operand, value);
+            case rule::saved_at_result: return evaluate(operand, &cfa, at) && stack_.read(at, value);
+            case rule::is_result: return evaluate(operand, &cfa, value);
+            default: return false;
+        }
+    }
+
+    bool evaluate(std::uintptr_t block, std::uintptr_t const* first, std::uintptr_t& result) noexcept {
+        dwarf_cursor code{instructions_, budget_, block, entry_.block_end(block)};
+        code.narrow(code.unsigned_leb());
+        dwarf_expression expression{now_, stack_};
+        if (first != nullptr) expression.push(*first);
+        return expression.run(code, result);
+    }
+
+    found without_row(registers& next) noexcept {
+        if (through_trampoline(next)) return found::interrupted;
+        if (now_.signal_frame && after_bad_call(next)) return found::caller;
+        if (now_.signal_frame || plausible(now_.pc)) {
+            if (by_frame_pointer(next)) return found::caller;
+            if (!now_.signal_frame && now_.knows(machine::frame_register) &&
+                now_.value[machine::frame_register] == 0)
+                return found::end_of_stack;
+        }
+        return found::nothing;
+    }
+
+    bool through_trampoline(registers& next) noexcept {
+        unsigned char code[sizeof(machine::trampoline)];
+        if (!now_.knows(machine::stack_register) || !code_.read(now_.pc, code)) return false;
+        for (std::size_t i = 0; i < sizeof(code); ++i)
+            if (code[i] != machine::trampoline[i]) return false;
+        return registers_saved_at(now_.sp() + machine::context_above_stack, stack_, next);
+    }
+
+    // The return address is where a call has put it. In a procedure table without unwind table up to two
+    // more words may lie on top.
+    bool after_bad_call(registers& next) noexcept {
+        if (!machine::call_moves_stack) {
+            constexpr unsigned link = machine::return_register;
+            if (!now_.knows(link) || !plausible(now_.value[link])) return false;
+            next.pc = now_.value[link];
+            return true;
+        }
+        if (!now_.knows(machine::stack_register)) return false;
+        unsigned const most_pushed = executable_in(module_for(now_.pc), now_.pc, headers_) ? 2 : 0;
+        for (unsigned pushed = 0; pushed <= most_pushed; ++pushed) {
+            std::uintptr_t const at = now_.sp() + pushed * sizeof(std::uintptr_t);
+            std::uintptr_t back = 0;
+            if (!stack_.read(at, back) || !plausible(back)) continue;
+            next.pc = back;
+            next.set(machine::stack_register, at + sizeof(back));
+            return true;
+        }
+        return false;
+    }
+
+    bool by_frame_pointer(registers& next) noexcept {
+        if (!now_.knows(machine::frame_register)) return false;
+        std::uintptr_t const at = now_.value[machine::frame_register];
+        if (at < now_.sp() || at - now_.sp() > farthest_frame_pointer) return false;
+        frame_record record{};
+        if (!read_record(at, record) || !plausible(record.back)) return false;
+        next.pc = record.back;
+        next.set(machine::frame_register, record.caller);
+        next.set(machine::stack_register, at + sizeof(record));
+        // On aarch64 the record may lie anywhere in the frame: no more than a lower bound is known.
+        if (!machine::call_moves_stack) next.forget(machine::stack_register);
+        return true;
+    }
+
+    // What a frame pointer points to, on both machines.
+    struct frame_record {
+        std::uintptr_t caller;
+        std::uintptr_t back;
+    };
+
+    bool read_record(std::uintptr_t at, frame_record& record) noexcept {
+        return at % sizeof(std::uintptr_t) == 0 && stack_.read(at, record);
+    }
+
+    // A call stands in front of `back`; if an object holds it, then among its code.
+    bool plausible(std::uintptr_t back) noexcept {
+        back = machine::without_signature(back);
+        unsigned char before[machine::longest_call];
+        if (!read_before(back, before) || !machine::ends_with_call(before)) return false;
+        module_info const other = module_.holds(back - 1) ? module_ : module_of(back - 1, headers_);
+        return !other.found || executable_in(other, back - 1, headers_);
+    }
+
+    // The last bytes in front of `back`; zeroes for those on a page before it that cannot be read.
+    bool read_before(std::uintptr_t back, unsigned char (&before)[machine::longest_call]) noexcept {
+        if (back < sizeof(before) || !budget_.spend()) return false;
+        if (code_.read(back - sizeof(before), before)) return true;
+        std::size_t const here = back % 4096;
+        if (here == 0 || here >= sizeof(before)) return false;
+        __builtin_memset(before, 0, sizeof(before));
+        return code_.read_bytes(back - here, before + sizeof(before) - here, here);
+    }
+
+    // The current function needs its frame pointer and nobody knows it. Take, above the stack pointer, the
+    // first record whose call came to this very function; else the first that another record follows; else
+    // the first that could be one.
+    void guess_frame_pointer() noexcept {
+        std::uintptr_t best = 0;
+        unsigned best_rank = 0;
+        if (!now_.knows(machine::stack_register)) return;
+        std::uintptr_t const begin = (now_.sp() + 7) & ~std::uintptr_t{7};
+        for (std::uintptr_t at = begin; at < begin + guess_window && best_rank < 3; at += sizeof(at)) {
+            frame_record record{};
+            if (!budget_.spend() || !read_record(at, record)) break;
+            if (record.caller <= at && record.caller > 1) continue;  // 0 and 1: what threads start with
+            if (record.caller > at && record.caller - at > farthest_frame_pointer) continue;
+            unsigned const rank = rank_of(record);
+            if (rank <= best_rank) continue;
+            best_rank = rank;
+            best = at;
+        }
+        if (best_rank == 0) return;
+        now_.set(machine::frame_register, best);
+        guessed_ = true;
+    }
+
+    unsigned rank_of(frame_record const& record) noexcept {
+        if (!plausible(record.back)) return 0;
+        std::uintptr_t const back = machine::without_signature(record.back);
+        unsigned char before[machine::longest_call];
+        if (read_before(back, before) && machine::call_target(before, back) == entry_.begin) return 3;
+        frame_record above{};
+        return read_record(record.caller, above) && plausible(above.back) ? 2 : 1;
+    }
+
+    registers now_;
+    careful_reader& stack_;
+    careful_reader code_;
+    careful_reader headers_;
+    careful_reader instructions_;
+    work budget_{most_work};
+    eh_frame tables_{budget_};
+    module_info module_{};
+    frame_entry entry_{};
+    frame_row row_{};
+    std::uintptr_t row_address_ = 0;
+    unsigned stack_changes_ = 0;
+    bool row_is_good_ = false;
+    bool guessed_ = false;
+};
+
+}  // namespace detail
+
+// Stores the first `limit` frames, `from` included, and counts the others.
+__attribute__((noinline)) inline walk unwind(registers const& from, frame* out, std::size_t limit,
+                                             careful_reader& stack) noexcept {
+    return detail::walker{from, stack}.run(out, limit);
+}
+
+}  // namespace tocsin::in_signal

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+// How all copies of the library in a process find the same table.
+//
+// Runs on any ordinary thread. Units, shared objects with hidden visibility and plugins each have variables of
+// their own, so no variable can be the meeting place. An address can: every copy computes the same few candidate
+// pages from what the kernel told the process at its start (getauxval(3)), looks whether one of them is the
+// directory, and claims the first free one with mmap(2) if none is. The kernel places a mapping at most once at an
+// address, so it is the arbiter of the race. The directory's layout is frozen.
+#pragma once
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+
+#include <tocsin/error.hpp>
+#include <tocsin/in_signal/entry.hpp>
+#include <tocsin/in_signal/memory.hpp>
+#include <tocsin/posix/table_lock.hpp>
+
+namespace tocsin::posix {
+
+// Memory for the table and the limits it was made with, as the generated source file provides them.
+struct raw_storage {
+    void* memory;
+    std::size_t bytes;
+    in_signal::limits limit;
+};
+
+}  // namespace tocsin::posix
+
+// Defined by the generated source file, if the program links it.
+extern "C" [[gnu::weak]] tocsin::posix::raw_storage const* tocsin_raw_storage();
+
+namespace tocsin::posix {
+
+inline constexpr std::uint64_t directory_magic = 0x31206e6973636f74;  // "tocsin 1"
+inline constexpr std::uint32_t table_major = 1;
+inline constexpr std::uint32_t table_minor = 0;
+inline constexpr std::size_t directory_bytes = 4096;
+
+struct directory {
+    in_signal::atomic<std::uint64_t> magic;  // published last
+    std::uint32_t major;
+    std::uint32_t minor;
+    std::uint64_t table_bytes;
+    in_signal::table* table;
+    in_signal::atomic<std::int32_t> maker;  // the process whose thread fills the page in
+};
+
+// Runs once in the process, in the copy that made the table.
+using furnish = void (*)(in_signal::table&);
+
+namespace detail {
+
+inline constexpr unsigned candidates = 4;
+
+// 64 to 256 GiB below the stack nobody is likely to be: programs are loaded low, libraries and heaps grow from
+// just below the stack. Sanitizers keep their shadow elsewhere.
+inline std::uintptr_t candidate(unsigned number) noexcept {
+    constexpr std::uintptr_t gibi = std::uintptr_t{1} << 30;
+    std::uintptr_t const stack = ::getauxval(AT_RANDOM);
+    std::uint64_t mixed = stack ^ (::getauxval(AT_SYSINFO_EHDR) << 7) ^ (number * 0x9e3779b97f4a7c15U);
+    mixed = (mixed ^ mixed >> 31) * 0xbf58476d1ce4e5b9U;
+    mixed = (mixed ^ mixed >> 29) * 0x94d049bb133111ebU;
+    std::uintptr_t const distance = 64 * gibi + (mixed ^ mixed >> 32) % (192 * gibi);
+    return (stack - distance) & ~std::uintptr_t{directory_bytes * 16 - 1};
+}
+
+inline directory* at(std::uintptr_t address) noexcept { return reinterpret_cast<directory*>(address); }
+
+// By the bare system call: a sanitizer that watches mmap would take the race that is meant for one that is not.
+inline std::uintptr_t map_page(std::uintptr_t hint, std::size_t bytes) noexcept {
+    long const result = in_signal::system_call(SYS_mmap, static_cast<long>(hint), static_cast<long>(bytes),
+                                               PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return result < 0 && result > -4096 ? 0 : static_cast<std::uintptr_t>(result);
+}
+
+inline void unmap(std::uintptr_t address, std::size_t bytes) noexcept {
+    in_signal::system_call(SYS_munmap, static_cast<long>(address), static_cast<long>(bytes));
+}
+
+// A page that reads as zero may be a directory in the making; one that stays so is somebody else's.
+inline bool is_directory(std::uintptr_t address) noexcept {
+    if (!in_signal::readable(address)) return false;
+    patience turn;
+    while (at(address)->magic.load() == 0) {
+        if (at(address)->maker.load() != 0) return true;
+        if (turn.exhausted(4000)) return false;
+        turn.wait();
+    }
+    return at(address)->magic.load() == directory_magic;
+}
+
+inline directory* find_existing() noexcept {
+    for (unsigned i = 0; i < candidates; ++i)
+        if (is_directory(candidate(i))) return at(candidate(i));
+    return nullptr;
+}
+
+// Claims the first free candidate. Null if somebody else was faster, or if nothing is free.
+inline directory* claim_page() noexcept {
+    for (unsigned i = 0; i < candidates; ++i) {
+        std::uintptr_t const wanted = candidate(i);
+        std::uintptr_t const got = map_page(wanted, directory_bytes);
+        if (got == wanted) return at(wanted);
+        if (got != 0) unmap(got, directory_bytes);
+        if (is_directory(wanted)) return nullptr;
+    }
+    return nullptr;
+}
+
+// The object that holds this code must stay: the kernel and helper threads call it. An executable stays by itself,
+// and its objects are compiled as such; in a static program, naming dlopen would draw a warning from the linker.
+inline void pin_this_object() noexcept {
+#if defined(__PIC__) && !defined(__PIE__)
+    Dl_info self{};
+    void* const inside = reinterpret_cast<void*>(&pin_this_object);
+    if (::dladdr(inside, &self) != 0) ::dlopen(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+#endif
+}
+
+inline in_signal::table* make_table() noexcept {
+    raw_storage const* const provided = &tocsin_raw_storage != nullptr ? tocsin_raw_storage() : nullptr;
+    std::uintptr_t const wiped = map_page(0, directory_bytes);
+    std::uintptr_t const memory = provided != nullptr ? reinterpret_cast<std::uintptr_t>(provided->memory)
+                                                      : map_page(0, sizeof(in_signal::table));
+    if (memory == 0 || wiped == 0) return nullptr;
+    // without the advice (Linux before 4.14) a forked child is taken for a vforked one: it records nothing
+    ::madvise(reinterpret_cast<void*>(wiped), directory_bytes, MADV_WIPEONFORK);
+    auto* const made = reinterpret_cast<in_signal::table*>(memory);
+    made->limit = provided != nullptr ? provided->limit : in_signal::limits{1024, 64, 65536};
+    made->live_process = reinterpret_cast<in_signal::atomic<std::int32_t>*>(wiped);
+    made->live_process->store(in_signal::getpid());
+    return made;
+}
+
+// Fills in a claimed page and publishes it. A forked child may find a page that no thread of its own is filling
+// in: whoever names himself the maker does it.
+inline bool fill_in(directory& page, furnish by) noexcept {
+    std::int32_t const self = in_signal::getpid();
+    std::int32_t maker = page.maker.load();
+    if (maker == self || !page.maker.compare_exchange(maker, self)) return true;
+    in_signal::table* const made = make_table();
+    if (made == nullptr) {
+        page.maker.store(0);
+        return false;
+    }
+    pin_this_object();
+    by(*made);
+    page.major = table_major;
+    page.minor = table_minor;
+    page.table_bytes = sizeof(in_signal::table);
+    page.table = made;
+    page.magic.store(directory_magic);
+    return true;
+}
+
+}  // namespace detail
+
+// The table of the process, made on the first call. Fails with ENOMEM where no memory can be had at any agreed
+// address, and with EPROTO if another major version of the library has made the table.
+inline failure find_table(furnish by, in_signal::table*& found) noexcept {
+    found = in_signal::the_table.load_acquire();
+    if (found != nullptr) return {};
+    directory* page = nullptr;
+    for (int attempt = 0; attempt < 100 && page == nullptr; ++attempt) {
+        page = detail::find_existing();
+        if (page == nullptr) page = detail::claim_page();
+    }
+    if (page == nullptr) return {ENOMEM, "mmap", 0};
+    patience turn;
+    while (page->magic.load() == 0) {
+        if (page->maker.load() != in_signal::getpid() && !detail::fill_in(*page, by)) return {ENOMEM, "mmap", 0};
+        turn.wait();
+    }
+    if (page->major != table_major) return {EPROTO, "tocsin table of another major version", 0};
+    found = page->table;
+    in_signal::the_table.store(found);
+    return {};
+}
+
+}  // namespace tocsin::posix

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MIT
+// The write side of the slots: claim a signal, give it back.
+//
+// Runs on any ordinary thread, under the table's lock. The read side is `in_signal/entry.hpp`.
+//
+// One slot goes through these states. K is what the kernel holds, E our entry, F and G foreign dispositions,
+// A and B claims; the chain is written from newest to oldest.
+//
+//   state                    K   chain         what a delivery meets       left by
+//   1 never claimed          F   -             F, from the kernel          claim A
+//   2 published              F   A F           F, from the kernel          K := E
+//   3 claimed                E   A F           A, then F if A chains       claim B, withdraw A, F' installed
+//   4 claimed twice          E   B A F         B, then A, then F           withdraw either
+//   5 taken over             G   A F           G, then A if G calls E      withdraw A, claim B
+//   6 claimed over it        E   B G A F       B, then G, then (G calls E  withdraw either
+//                                              from the chain) A, then F
+//   7 withdrawing            E   F             F, through E                K := F
+//   8 withdrawn              F   F             F, from the kernel; an entry that was already under way
+//                                              finds F as the oldest link   claim A (state 2)
+//
+// What follows, and is tried in every interleaving by the model test:
+//   - A claim is linked before the kernel learns of it, and unlinked before the kernel forgets it. Whenever E is
+//     entered there is a link to run, and what it finds there is what the kernel holds or held a moment before.
+//   - A thread tells that it is inside before it reads the chain; a withdrawal unlinks before it looks who is
+//     inside. One of the two sees the other: when a withdrawal returns, nobody runs the link.
+//   - What lives in the kernel and is not what the newest link put there is foreign, and stays.
+//   - A forked child has the chain as it was at some step, none of which is inconsistent, and none of the other
+//     threads; it forgets that they were inside.
+#pragma once
+
+#include <errno.h>
+
+#include <tocsin/error.hpp>
+#include <tocsin/in_signal/slot.hpp>
+#include <tocsin/posix/kernel.hpp>
+#include <tocsin/posix/table_lock.hpp>
+
+namespace tocsin::posix {
+
+using in_signal::disposition;
+using in_signal::link;
+using in_signal::slot;
+using in_signal::table;
+
+// Forgets the marks of threads that a fork left behind.
+inline void forget_other_threads(table& in) noexcept {
+    std::uintptr_t const self = in_signal::thread_pointer();
+    constexpr std::uintptr_t thread_bits = (std::uintptr_t{1} << 57) - 1;
+    for (in_signal::cell& each : in.cells)
+        if ((each.holder.load() & thread_bits) != self) each.holder.store(0);
+    for (slot& each : in.slots) each.crowd.store(0);
+}
+
+// Makes this process, if it is a forked child, one of its own for the library.
+inline void adopt_process(table& in) noexcept {
+    std::int32_t const self = in_signal::getpid();
+    if (in.live_process->load() == self) return;
+    forget_other_threads(in);
+    in.live_process->store(self);
+}
+
+// Returns when no other thread is inside the slot that was inside when it was called.
+inline void wait_until_left(table& in, int signal) noexcept {
+    std::uintptr_t const self = in_signal::inside::tag(signal);
+    std::uintptr_t const signal_bits = self >> 57;
+    patience turn;
+    for (in_signal::cell& each : in.cells) {
+        std::uintptr_t const seen = each.holder.load();
+        if (seen == self || seen >> 57 != signal_bits) continue;
+        while (each.holder.load() == seen) {
+            if (turn.exhausted()) adopt_process(in);
+            turn.wait();
+        }
+    }
+    while (in.slots[signal].crowd.load() != 0) {
+        if (turn.exhausted()) adopt_process(in);
+        turn.wait();
+    }
+}
+
+}  // namespace tocsin::posix
+
+namespace tocsin::in_signal {
+
+// The part that every copy of the library in the process takes from the one that made the table: only that copy
+// has to stay loaded. Only ever appended to.
+struct operations {
+    std::uint32_t size;
+    entry_function entry;
+    failure (*claim)(table&, int signal, link&) noexcept;
+    void (*withdraw)(table&, int signal, link&) noexcept;
+    bool (*deliver)(arrival&) noexcept;
+    failure (*start)(table&, service_name, void* (*)(void*)) noexcept;
+    failure (*keep_alternate_stack)(table&) noexcept;
+};
+
+}  // namespace tocsin::in_signal
+
+namespace tocsin::posix {
+
+namespace detail {
+
+inline link* newest_claim(slot& of) noexcept {
+    for (link* at = of.newest.load(); at != nullptr; at = at->older.load())
+        if (at->is_claim()) return at;
+    return nullptr;
+}
+
+inline bool is_entry(table const& in, disposition const& live) noexcept {
+    return live.handler == in_signal::as_handler(in.operate->entry);
+}
+
+// True if what lives in the kernel is what the newest link put there, so that nobody came after it.
+inline bool is_ours(table const& in, link const* newest, disposition const& live) noexcept {
+    return is_entry(in, live) ||
+           (newest != nullptr && newest->is_claim() && newest->action.handler == live.handler);
+}
+
+// Writes a foreign disposition into a free place above `older`; null if more of them lie between claims than
+// there are places. A place that was freed may still be read by a delivery that was under way.
+inline link* remember(table& in, int signal, disposition const& found, link* older) noexcept {
+    slot& of = in.slots[signal];
+    for (unsigned i = 0; i < in_signal::foreign_links; ++i) {
+        if ((of.foreign_used >> i & 1) != 0) continue;
+        wait_until_left(in, signal);
+        of.foreign_used |= 1U << i;
+        of.foreign[i].action = found;
+        of.foreign[i].older.store(older);
+        return &of.foreign[i];
+    }
+    return nullptr;
+}
+
+inline void forget(slot& of, link const& foreign) noexcept {
+    of.foreign_used &= ~(1U << (&foreign - of.foreign));
+}
+
+// Takes a link out of the chain.
+inline void unlink(slot& of, link const& gone) noexcept {
+    link* at = of.newest.load();
+    if (at == &gone) return of.newest.store(gone.older.load());
+    while (at->older.load() != &gone) at = at->older.load();
+    at->older.store(gone.older.load());
+}
+
+// What a new claim is linked above: the chain as it is, with what lives in the kernel on top if that is not ours.
+// Without any claim the old chain only serves late deliveries, which are content with its oldest link.
+inline link* link_below(table& in, int signal, disposition const& live) noexcept {
+    slot& of = in.slots[signal];
+    link* const newest = of.newest.load();
+    if (is_ours(in, newest, live)) return newest;
+    if (newest_claim(of) != nullptr) return remember(in, signal, live, newest);
+    link* oldest = newest;
+    while (oldest != nullptr && oldest->older.load() != nullptr) oldest = oldest->older.load();
+    of.newest.store(oldest);
+    of.foreign_used = oldest != nullptr ? 1U << (oldest - of.foreign) : 0;
+    link* const found = remember(in, signal, live, nullptr);
+    if (oldest != nullptr) forget(of, *oldest);
+    return found;
+}
+
+inline bool same(disposition const& left, disposition const& right) noexcept {
+    return left.handler == right.handler && left.flags == right.flags && left.mask == right.mask;
+}
+
+}  // namespace detail
+
+// Links `claim` as the newest and gives the kernel its action. On failure the kernel holds what it held, and the
+// chain does the same as before.
+inline failure claim_signal(table& in, int signal, link& claim) noexcept {
+    table_lock const locked{in};
+    slot& of = in.slots[signal];
+    disposition live{};
+    if (int const refused = read_disposition(signal, live)) return {refused, "sigaction", signal};
+    link* const below = detail::link_below(in, signal, live);
+    bool const first = detail::newest_claim(of) == nullptr;
+    link* const before = first && below != nullptr ? below : of.newest.load();
+    if (below == nullptr && !detail::is_entry(in, live)) return {ENOSPC, "sigaction", signal};
+    claim.older.store(below);
+    of.newest.store(&claim);
+    disposition replaced{};
+    if (int const refused = change_disposition(signal, claim.action, replaced)) {
+        of.newest.store(before);
+        if (below != nullptr && below != before) detail::forget(of, *below);
+        return {refused, "sigaction", signal};
+    }
+    if (detail::same(replaced, live) || detail::is_ours(in, below, replaced)) return {};
+    // somebody else was installed since we looked: it belongs between what we saw and us
+    link* const between = detail::remember(in, signal, replaced, below);
+    if (between != nullptr) {
+        claim.older.store(between);
+        return {};
+    }
+    change_disposition(signal, replaced, live);
+    of.newest.store(before);
+    return {ENOSPC, "sigaction", signal};
+}
+
+// Unlinks `claim`, gives the kernel back what lay below it if nobody else has been installed since, and returns
+// when no other thread is inside the slot.
+inline void withdraw_signal(table& in, int signal, link& claim) noexcept {
+    {
+        table_lock const locked{in};
+        slot& of = in.slots[signal];
+        disposition live{};
+        read_disposition(signal, live);
+        link* const below = claim.older.load();
+        bool const restore = of.newest.load() == &claim && live.handler == claim.action.handler && below != nullptr;
+        detail::unlink(of, claim);
+        if (restore) {
+            disposition replaced{};
+            change_disposition(signal, below->action, replaced);
+            if (replaced.handler != claim.action.handler)
+                change_disposition(signal, replaced, live);
+            else if (!below->is_claim() && below->older.load() != nullptr) {
+                of.newest.store(below->older.load());  // state 6 to 5: what lives in the kernel is not in the chain
+                detail::forget(of, *below);
+            }
+        }
+    }
+    wait_until_left(in, signal);
+}
+
+}  // namespace tocsin::posix

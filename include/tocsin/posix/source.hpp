@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+// Work that one of the library's threads does for a guard.
+//
+// A guard adds a source to a service and removes it again; the service runs it when it has been woken. Removing
+// returns when the service is not inside the source, except on the service's own thread: there the source's owner
+// is kept alive until the work returns.
+#pragma once
+
+#include <tocsin/posix/library.hpp>
+
+namespace tocsin::in_signal {
+
+struct source {
+    source* next;
+    void (*first)(source&) noexcept;  // runs before the `then` of every source; may be null
+    void (*then)(source&) noexcept;   // may be null
+    void (*keep)(source&) noexcept;   // counts a reference to the owner
+    void (*release)(source&) noexcept;
+    std::uint64_t round;
+    atomic<std::uint32_t> busy;
+};
+
+}  // namespace tocsin::in_signal
+
+namespace tocsin::posix {
+
+using in_signal::service;
+using in_signal::source;
+
+namespace detail {
+
+// The next source that has not had its turn in this round, kept alive and marked busy.
+inline source* next_source(table& in, service& of, std::uint64_t round) noexcept {
+    table_lock const locked{in};
+    for (source* at = of.sources; at != nullptr; at = at->next) {
+        if (at->round >= round) continue;
+        at->round = round;
+        at->busy.store(1);
+        at->keep(*at);
+        return at;
+    }
+    return nullptr;
+}
+
+inline void give_back(source& done) noexcept {
+    done.busy.store(0);
+    in_signal::futex_wake(done.busy.address(), 1 << 30);
+    done.release(done);
+}
+
+inline void run_round(table& in, service& of, std::uint64_t& round) noexcept {
+    ++round;
+    while (source* const at = next_source(in, of, round)) {
+        if (at->first != nullptr) at->first(*at);
+        give_back(*at);
+    }
+    ++round;
+    while (source* const at = next_source(in, of, round)) {
+        if (at->then != nullptr) at->then(*at);
+        give_back(*at);
+    }
+}
+
+template <in_signal::service_name Name>
+void* serve(void* argument) {
+    auto& in = *static_cast<table*>(argument);
+    service& of = in.services[Name];
+    for (std::uint64_t round = 0;;) {
+        while (of.work.load() == 0) in_signal::futex_wait(of.work.address(), 0);
+        of.work.store(0);
+        run_round(in, of, round);
+    }
+}
+
+}  // namespace detail
+
+// Adds the source and sees to it that the service runs in this process.
+template <in_signal::service_name Name>
+failure add_source(table& in, source& added) noexcept {
+    {
+        table_lock const locked{in};
+        service& of = in.services[Name];
+        added.next = of.sources;
+        of.sources = &added;
+    }
+    detail::pin_this_object();
+    return in.operate->start(in, Name, &detail::serve<Name>);
+}
+
+inline void remove_source(table& in, in_signal::service_name name, source& removed) noexcept {
+    service& of = in.services[name];
+    {
+        table_lock const locked{in};
+        source** at = &of.sources;
+        while (*at != nullptr && *at != &removed) at = &(*at)->next;
+        if (*at != nullptr) *at = removed.next;
+    }
+    bool const elsewhere = of.process.load() == in_signal::getpid() && of.thread.load() != in_signal::thread_pointer();
+    while (elsewhere && removed.busy.load() != 0) in_signal::futex_wait(removed.busy.address(), 1);
+}
+
+inline void wake_service(service& of) noexcept {
+    if (of.work.exchange(1) == 0) in_signal::futex_wake(of.work.address(), 1);
+}
+
+}  // namespace tocsin::posix

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+// The lock of those who write the table.
+//
+// Runs on any ordinary thread; handlers never take it. It names its owner, so that a forked child can take over
+// from a thread that it does not have: every step of the protocols behind it leaves the table consistent.
+#pragma once
+
+#include <tocsin/in_signal/slot.hpp>
+
+namespace tocsin::posix {
+
+// Waits a little longer each time it is asked: pause, yield, then short sleeps.
+class patience {
+  public:
+    void wait() noexcept {
+        if (rounds_ < 16)
+            in_signal::relax();
+        else if (rounds_ < 64)
+            in_signal::yield();
+        else
+            nap();
+        ++rounds_;
+    }
+    // True once waiting has become unusual; the naps since then have taken `naps` times 50 us or more.
+    bool exhausted(unsigned naps = 0) const noexcept { return rounds_ >= 64 + naps; }
+
+  private:
+    static void nap() noexcept {
+        timespec const moment{0, 50'000};
+        in_signal::system_call(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, in_signal::as_word(&moment), 0);
+    }
+
+    unsigned rounds_ = 0;
+};
+
+class table_lock {
+  public:
+    explicit table_lock(in_signal::table& table) noexcept : table_{table} {
+        std::uint64_t const self = me();
+        patience turn;
+        for (;;) {
+            std::uint64_t found = 0;
+            if (table_.lock.compare_exchange(found, self)) return;
+            bool const left_by_fork = found >> 32 != self >> 32;
+            if (left_by_fork && table_.lock.replace(found, self)) return;
+            turn.wait();
+        }
+    }
+    ~table_lock() { table_.lock.store(0); }
+    table_lock(table_lock const&) = delete;
+    table_lock& operator=(table_lock const&) = delete;
+
+  private:
+    static std::uint64_t me() noexcept {
+        return static_cast<std::uint64_t>(in_signal::getpid()) << 32 |
+               static_cast<std::uint32_t>(in_signal::gettid());
+    }
+
+    in_signal::table& table_;
+};
+
+}  // namespace tocsin::posix

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: MIT
+// From the words of a row to the program that its handler runs.
+//
+// Compile time, except for the objects that it makes: parts that point to the state of the guard.
+#pragma once
+
+#include <tocsin/on.hpp>
+#include <tocsin/posix/deferred.hpp>
+
+namespace tocsin::detail {
+
+// The state types of a guard's reactions, each once.
+
+template <class R>
+struct state_type_of {
+    using type = no_state;
+};
+template <class R>
+    requires requires { typename R::state; }
+struct state_type_of<R> {
+    using type = typename R::state;
+};
+template <class R>
+using state_type = typename state_type_of<R>::type;
+
+template <class... States>
+struct state_list {
+    static constexpr unsigned count = 0;
+    template <feature>
+    static constexpr bool has = false;
+    template <class Visit>
+    void each(Visit&&) {}
+    no_state& of_type(no_state*) noexcept { return none_; }
+
+  private:
+    [[no_unique_address]] no_state none_;
+};
+template <class First, class... Rest>
+struct state_list<First, Rest...> : state_list<Rest...> {
+    static constexpr unsigned count = 1 + sizeof...(Rest);
+    template <feature Wanted>
+    static constexpr bool has = First::provides == Wanted || state_list<Rest...>::template has<Wanted>;
+
+    First first;
+
+    using state_list<Rest...>::of_type;
+    First& of_type(First*) noexcept { return first; }
+
+    template <class R>
+    auto& of(R const&) noexcept {
+        return of_type(static_cast<state_type<R>*>(nullptr));
+    }
+    template <feature Wanted>
+    auto& by_feature() noexcept {
+        if constexpr (First::provides == Wanted)
+            return first;
+        else
+            return state_list<Rest...>::template by_feature<Wanted>();
+    }
+    template <class Visit>
+    void each(Visit&& visit) {
+        visit(first);
+        state_list<Rest...>::each(visit);
+    }
+};
+
+template <class List, class... States>
+struct add_states {
+    using type = List;
+};
+template <class... Known, class Next, class... Rest>
+struct add_states<state_list<Known...>, Next, Rest...> {
+    static constexpr bool skip = std::is_same_v<Next, no_state> || (std::is_same_v<Next, Known> || ...);
+    using longer = std::conditional_t<skip, state_list<Known...>, state_list<Known..., Next>>;
+    using type = typename add_states<longer, Rest...>::type;
+};
+
+template <class Row>
+struct row_words;
+template <class Trigger, bool Restart, class... R>
+struct row_words<row<Trigger, Restart, R...>> {
+    static constexpr bool deferred = (is_deferred<R>() || ...);
+    static constexpr bool ends = ((R::where == stage::last) || ...);
+    static constexpr bool alone = ((R::where == stage::alone) || ...);
+    static constexpr bool captures = (requires { R::captures; } || ...);
+    template <class Wanted>
+    static constexpr bool contains = (std::is_same_v<R, Wanted> || ...);
+    template <class List>
+    using add_to = typename add_states<List, typename Trigger::state, state_type<R>...>::type;
+};
+
+template <class List, class... Rows>
+struct collect_states {
+    using type = List;
+};
+template <class List, class First, class... Rest>
+struct collect_states<List, First, Rest...> {
+    using type = typename collect_states<typename row_words<First>::template add_to<List>, Rest...>::type;
+};
+template <class... Rows>
+using unique_states = typename collect_states<state_list<>, Rows...>::type;
+
+// Lists of parts.
+
+template <class First, class... Rest>
+constexpr in_signal::parts<First, Rest...> prepend(First first, in_signal::parts<Rest...> rest) {
+    return {first, rest};
+}
+template <class... Right>
+constexpr auto join(in_signal::parts<>, in_signal::parts<Right...> right) {
+    return right;
+}
+template <class First, class... Rest, class... Right>
+constexpr auto join(in_signal::parts<First, Rest...> left, in_signal::parts<Right...> right) {
+    return prepend(left.first, join(left.rest, right));
+}
+
+// `call(f)` under a watchdog: on the helper that runs the row.
+template <class Call>
+struct call_now {
+    Call* reaction;
+    void operator()(in_signal::arrival&) const { reaction->run(delivery{0}); }
+};
+
+// A row that has to be through with everything before its last word, or before the process goes down, cannot leave
+// the report to a helper.
+template <class Row>
+inline constexpr bool at_once =
+    Row::trigger_type::crash || Row::trigger_type::hang || row_words<Row>::ends;
+
+template <bool AtOnce, class States, class R>
+auto part_of(R& reaction, States& states) {
+    if constexpr (requires { reaction.template part<AtOnce>(); })
+        return reaction.template part<AtOnce>();
+    else if constexpr (requires { reaction.part(states.of(reaction)); })
+        return reaction.part(states.of(reaction));
+    else
+        return reaction.part();
+}
+
+template <bool AtOnce, class States>
+auto handler_parts(list<>&, States&) {
+    return in_signal::parts<>{};
+}
+template <bool AtOnce, class States, class First, class... Rest>
+auto handler_parts(list<First, Rest...>& of, States& states) {
+    if constexpr (First::where == stage::handler)
+        return prepend(part_of<AtOnce>(of.first, states), handler_parts<AtOnce>(of.rest, states));
+    else
+        return handler_parts<AtOnce>(of.rest, states);
+}
+
+// One post for each inbox, however many reactions wait for it.
+template <bool Hang, class... Posted, class States>
+auto deferred_parts(list<>&, States&) {
+    return in_signal::parts<>{};
+}
+template <bool Hang, class... Posted, class States, class First, class... Rest>
+auto deferred_parts(list<First, Rest...>& of, States& states) {
+    using state = state_type<First>;
+    if constexpr (Hang && First::where == stage::dispatcher)
+        return prepend(call_now<First>{&of.first}, deferred_parts<Hang, Posted...>(of.rest, states));
+    else if constexpr (is_deferred<First>() && !(std::is_same_v<state, Posted> || ...))
+        return prepend(in_signal::post_to{&states.of(of.first).box()},
+                       deferred_parts<Hang, Posted..., state>(of.rest, states));
+    else
+        return deferred_parts<Hang, Posted...>(of.rest, states);
+}
+
+// The last word of the handler. After deferred reactions, an end of the process comes after those.
+template <class Trigger, bool Deferred>
+auto last_part(list<>&) {
+    if constexpr (Trigger::crash)
+        return in_signal::finish_by_reraise{};
+    else
+        return in_signal::finish{};
+}
+template <class Trigger, bool Deferred, class First, class... Rest>
+auto last_part(list<First, Rest...>& of) {
+    if constexpr (First::where != stage::last)
+        return last_part<Trigger, Deferred>(of.rest);
+    else if constexpr (Deferred && !Trigger::hang && !requires { of.first.take_default; })
+        return in_signal::finish{};
+    else
+        return of.first.last_word();
+}
+
+template <class Row, class States>
+auto build_program(Row& of, States& states) {
+    using trigger = typename Row::trigger_type;
+    auto const all = join(handler_parts<at_once<Row>>(of.reactions, states),
+                          deferred_parts<trigger::hang>(of.reactions, states));
+    auto const last = last_part<trigger, row_words<Row>::deferred>(of.reactions);
+    return in_signal::program<std::remove_const_t<decltype(all)>, std::remove_const_t<decltype(last)>>{all, last};
+}
+
+// on<SIG…>(default_disposition): nothing but the default.
+template <class Row>
+inline constexpr bool is_plain_default = false;
+template <class Trigger, bool Restart, class R>
+    requires requires(R r) {
+        { r.last_word() } -> std::same_as<in_signal::finish_by_default>;
+    }
+inline constexpr bool is_plain_default<row<Trigger, Restart, R>> = true;
+
+// What a link of the row does, and what the kernel holds for it.
+template <class Row, class Link>
+constexpr auto link_runner() noexcept {
+    if constexpr (row_words<Row>::alone)
+        return &in_signal::run_ignore;
+    else if constexpr (is_plain_default<Row>)
+        return &in_signal::run_default;
+    else
+        return &Link::run_it;
+}
+
+template <class Row>
+in_signal::disposition kernel_action(in_signal::table const& in, int signal) noexcept {
+    bool const needs_handler = !row_words<Row>::alone || signal == SIGPIPE || signal == SIGXFSZ;
+    if (is_plain_default<Row>) return {SIG_DFL, 0, nullptr, 0};
+    if (!needs_handler) return {SIG_IGN, 0, nullptr, 0};
+    unsigned long const flags = SA_SIGINFO | SA_ONSTACK | (Row::restarts ? SA_RESTART : 0UL) |
+                                (is_fault(signal) ? static_cast<unsigned long>(SA_NODEFER) : 0UL);
+    return {in_signal::as_handler(in.operate->entry), flags, nullptr, posix::all_but_faults(in)};
+}
+
+// What a row does after its last deferred reaction, on the thread that ran it.
+template <class Last>
+void finish_later(in_signal::table& in, Last last, delivery const& what) noexcept {
+    siginfo_t info{};
+    info.si_signo = what.signal();
+    info.si_code = what.code();
+    info.si_pid = what.pid();
+    info.si_uid = what.uid();
+    in_signal::arrival a{what.signal(), &info, nullptr, &in};
+    last(a);
+    if (what.signal() != 0) posix::detail::open_here(what.signal());
+}
+
+}  // namespace tocsin::detail

@@ -1,0 +1,515 @@
+// SPDX-License-Identifier: MIT
+#include <tocsin/in_signal/unwind.hpp>
+
+#include <execinfo.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "support/catch.hpp"
+
+using namespace tocsin::in_signal;
+
+// Functions whose frames the tests look for have a section each, so that their bounds have names.
+#define IN_SECTION(name) __attribute__((noinline, used, section(#name)))
+extern "C" char const __start_tocsin_leaf[], __stop_tocsin_leaf[];
+extern "C" char const __start_tocsin_caller[], __stop_tocsin_caller[];
+
+namespace {
+
+struct record {
+    walk end;
+    frame frames[64];
+
+    void take(registers const& from) {
+        careful_reader memory;
+        end = unwind(from, frames, 64, memory);
+    }
+    // Index of the first frame inside a section at or after `from`; -1 if there is none.
+    int find(char const* begin, char const* stop, std::size_t from = 0) const {
+        for (std::size_t i = from; i < end.frames; ++i) {
+            auto const* at = reinterpret_cast<char const*>(frames[i].pc - (frames[i].exact ? 0 : 1));
+            if (begin <= at && at < stop) return static_cast<int>(i);
+        }
+        return -1;
+    }
+    int leaf() const { return find(__start_tocsin_leaf, __stop_tocsin_leaf); }
+    int caller() const { return find(__start_tocsin_caller, __stop_tocsin_caller); }
+};
+
+// Memory that a forked child shares with the test.
+record& shared() {
+    static auto* const memory = static_cast<record*>(
+        mmap(nullptr, sizeof(record), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    return *memory;
+}
+
+// The same stack as libgcc sees it, starting with the function that this becomes part of.
+__attribute__((always_inline)) inline std::vector<std::uintptr_t> reference(int most = 256) {
+    std::vector<void*> found(static_cast<std::size_t>(most));
+    found.resize(static_cast<std::size_t>(backtrace(found.data(), most)));
+    std::vector<std::uintptr_t> addresses;
+    for (void* address : found) addresses.push_back(reinterpret_cast<std::uintptr_t>(address));
+    return addresses;
+}
+
+// Everything from the second frame on has to be the same: the first differs by where in the function it is.
+void require_same_callers(record const& ours, std::vector<std::uintptr_t> const& theirs, std::size_t skip) {
+    REQUIRE(ours.end.ended == ending::end_of_stack);
+    REQUIRE(ours.end.frames + skip == theirs.size());
+    for (std::size_t i = 1; i < ours.end.frames; ++i) {
+        INFO("frame " << i);
+        CHECK(ours.frames[i].pc == theirs[i + skip]);
+    }
+}
+
+record ours;
+std::vector<std::uintptr_t> theirs;
+ucontext_t interrupted;
+
+__attribute__((noinline)) void look_here() {
+    ours.take(here());
+    theirs = reference();
+}
+
+// Volatile, so that no call is made in tail position or known at compile time.
+int volatile after;
+
+IN_SECTION(tocsin_caller) void call(void (*function)()) {
+    function();
+    after = 1;
+}
+
+IN_SECTION(tocsin_caller) void recurse(int depth, void (*function)()) {
+    if (depth == 0)
+        function();
+    else
+        recurse(depth - 1, function);
+    after = depth;
+}
+
+void handle(int signal, void (*handler)(int, siginfo_t*, void*), int flags = 0) {
+    struct sigaction action {};
+    action.sa_sigaction = handler;
+    action.sa_flags = SA_SIGINFO | flags;
+    sigaction(signal, &action, nullptr);
+}
+
+void use_alternate_stack() {
+    stack_t stack{};
+    stack.ss_size = 65536;
+    stack.ss_sp = std::malloc(stack.ss_size);
+    sigaltstack(&stack, nullptr);
+}
+
+void leave_with_frames(int, siginfo_t*, void* context) {
+    shared().take(registers_of(*static_cast<ucontext_t*>(context)));
+    _exit(7);
+}
+
+// Runs `fault` in a child whose handler stores the frames and leaves. The status tells that it came to that.
+template <class Function>
+record const& fault_in_child(Function fault) {
+    shared() = record{};
+    pid_t const child = fork();
+    if (child == 0) {
+        use_alternate_stack();
+        for (int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE}) handle(signal, leave_with_frames, SA_ONSTACK);
+        fault();
+        _exit(1);
+    }
+    int status = 0;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    REQUIRE(WIFEXITED(status));
+    REQUIRE(WEXITSTATUS(status) == 7);
+    return shared();
+}
+
+IN_SECTION(tocsin_leaf) void read_null() { after = *reinterpret_cast<int volatile*>(std::uintptr_t(after) & 8); }
+
+}  // namespace
+
+TEST_CASE("own frames are the same as libgcc's", "[unwind]") {
+    call(look_here);
+    require_same_callers(ours, theirs, 0);
+    CHECK(ours.frames[0].exact);
+    CHECK_FALSE(ours.frames[1].exact);
+    CHECK(ours.caller() == 1);
+    CHECK_FALSE(ours.end.guessed);
+}
+
+namespace {
+template <int N>
+__attribute__((noinline)) void aligned_and_variable(int bytes) {
+    alignas(256) char volatile big[256];
+    auto* grown = static_cast<char volatile*>(__builtin_alloca(static_cast<std::size_t>(bytes)));
+    big[0] = N;
+    grown[0] = N;
+    call(look_here);
+    after = grown[0] + big[0];
+}
+
+int compare(void const*, void const*) {
+    look_here();
+    after = 1;
+    return 1;
+}
+}  // namespace
+
+TEST_CASE("frames of realigned and growing stacks are crossed", "[unwind]") {
+    aligned_and_variable<1>(100 + after % 7);
+    require_same_callers(ours, theirs, 0);
+}
+
+TEST_CASE("frames of libc are crossed", "[unwind]") {
+    int numbers[2] = {2, 1};
+    std::qsort(numbers, 2, sizeof(int), compare);
+    require_same_callers(ours, theirs, 0);
+}
+
+namespace {
+void see_interrupted(int, siginfo_t*, void* context) {
+    interrupted = *static_cast<ucontext_t*>(context);
+    ours.take(registers_of(interrupted));
+    theirs = reference();
+}
+void send_usr1() {
+    raise(SIGUSR1);
+    after = 2;
+}
+}  // namespace
+
+TEST_CASE("a handler's context gives the interrupted frames, without the handler's", "[unwind]") {
+    handle(SIGUSR1, see_interrupted);
+    call(send_usr1);
+    REQUIRE(theirs.size() > ours.end.frames);
+    std::size_t const skip = theirs.size() - ours.end.frames;
+    require_same_callers(ours, theirs, skip);
+    CHECK(ours.frames[0].pc == theirs[skip]);
+    CHECK(ours.frames[0].exact);
+    CHECK(ours.caller() > 0);
+}
+
+namespace {
+void see_from_handler(int, siginfo_t*, void* context) {
+    interrupted = *static_cast<ucontext_t*>(context);
+    look_here();
+    after = 3;
+}
+void nest_usr2(int, siginfo_t*, void*) {
+    raise(SIGUSR2);
+    after = 4;
+}
+}  // namespace
+
+TEST_CASE("signal frames are crossed", "[unwind]") {
+    int const flags = GENERATE(0, SA_ONSTACK);
+    stack_t old{};
+    sigaltstack(nullptr, &old);
+    use_alternate_stack();
+    handle(SIGUSR2, see_from_handler, flags);
+    SECTION("one") {
+        call([] {
+            raise(SIGUSR2);
+            after = 5;
+        });
+    }
+    SECTION("two, one handler inside the other") {
+        handle(SIGUSR1, nest_usr2, flags);
+        call(send_usr1);
+        std::size_t exact = 0;
+        for (std::size_t i = 0; i < ours.end.frames; ++i) exact += ours.frames[i].exact ? 1 : 0;
+        CHECK(exact == 3);
+    }
+    sigaltstack(&old, nullptr);
+    require_same_callers(ours, theirs, 0);
+    bool found = false;
+    for (std::size_t i = 0; i < ours.end.frames; ++i)
+        found = found || (ours.frames[i].exact && ours.frames[i].pc == program_counter(interrupted));
+    CHECK(found);
+    CHECK(ours.caller() > 0);
+}
+
+TEST_CASE("a fault shows the instruction and its callers", "[unwind]") {
+    record const& seen = fault_in_child([] { call(read_null); });
+    CHECK(seen.leaf() == 0);
+    CHECK(seen.caller() == 1);
+    CHECK(seen.end.ended == ending::end_of_stack);
+}
+
+namespace {
+char data_not_code[64] = "not code";
+void* somewhere(int kind) {
+    switch (kind) {
+        case 0: return nullptr;
+        case 1: return reinterpret_cast<void*>(std::uintptr_t{0x1000'0000'1234});  // nothing is mapped there
+        case 2: return std::calloc(1, 64);
+        case 3: return data_not_code;
+        default: return mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
+}
+}  // namespace
+
+TEST_CASE("a call through a bad pointer shows who called", "[unwind]") {
+    int const kind = GENERATE(0, 1, 2, 3, 4);
+    INFO("kind " << kind);
+    void* const target = somewhere(kind);
+    record const& seen = fault_in_child([target] { call(reinterpret_cast<void (*)()>(target)); });
+    CHECK(seen.frames[0].pc == reinterpret_cast<std::uintptr_t>(target));
+    CHECK(seen.frames[0].exact);
+    CHECK(seen.caller() == 1);
+    CHECK(seen.end.ended == ending::end_of_stack);
+    CHECK(seen.end.frames > 5);
+}
+
+TEST_CASE("frames beyond the limit are counted", "[unwind]") {
+    static std::size_t total;
+    SECTION("to the end of the stack") {
+        call([] {
+            recurse(10'000, [] {
+                look_here();
+                total = reference(20'000).size();
+            });
+        });
+        CHECK(ours.end.ended == ending::end_of_stack);
+        CHECK(ours.end.frames == 64);
+        CHECK(ours.end.frames + ours.end.omitted - 1 == total);  // without look_here
+    }
+    SECTION("to a bound, if there are too many") {
+        pthread_attr_t attributes;
+        pthread_attr_init(&attributes);
+        pthread_attr_setstacksize(&attributes, std::size_t{64} << 20);
+        pthread_t thread;
+        auto const body = [](void*) -> void* {
+            recurse(200'000, [] { ours.take(here()); });
+            return nullptr;
+        };
+        REQUIRE(pthread_create(&thread, &attributes, body, nullptr) == 0);
+        pthread_join(thread, nullptr);
+        CHECK(ours.end.ended == ending::limit);
+        CHECK(ours.end.omitted == most_omitted);
+    }
+}
+
+namespace {
+struct parked {
+    int gate[2];
+    pid_t tid;
+    int ready[2];
+};
+
+IN_SECTION(tocsin_leaf) void* wait_in_read(void* data) {
+    auto* self = static_cast<parked*>(data);
+    self->tid = ::gettid();
+    char byte = 'r';
+    after = static_cast<int>(::write(self->ready[1], &byte, 1));
+    after = static_cast<int>(::read(self->gate[0], &byte, 1));
+    return nullptr;
+}
+
+// pc and sp of a thread that waits in a system call; false while it does not.
+bool waiting(pid_t tid, std::uintptr_t& pc, std::uintptr_t& sp) {
+    char const* const path = "/proc/self/task/%d/syscall";
+    char name[64];
+    std::snprintf(name, sizeof(name), path, tid);
+    std::FILE* const file = std::fopen(name, "r");
+    REQUIRE(file != nullptr);
+    long number = -1;
+    unsigned long words[8]{};
+    int const read = std::fscanf(file, "%ld %lx %lx %lx %lx %lx %lx %lx %lx", &number, words, words + 1, words + 2,
+                                 words + 3, words + 4, words + 5, words + 6, words + 7);
+    std::fclose(file);
+    sp = words[6];
+    pc = words[7];
+    return read == 9 && number == SYS_read;
+}
+}  // namespace
+
+TEST_CASE("a thread that waits is read from outside as it reads itself", "[unwind]") {
+    parked place{};
+    REQUIRE(pipe(place.gate) == 0);
+    REQUIRE(pipe(place.ready) == 0);
+    handle(SIGUSR1, see_interrupted, SA_RESTART);
+    pthread_t thread;
+    REQUIRE(pthread_create(&thread, nullptr, wait_in_read, &place) == 0);
+    char byte = 0;
+    REQUIRE(::read(place.ready[0], &byte, 1) == 1);
+    std::uintptr_t pc = 0;
+    std::uintptr_t sp = 0;
+    while (!waiting(place.tid, pc, sp)) sched_yield();
+    record outside{};
+    outside.take(registers_at(pc, sp));
+
+    ours = record{};
+    pthread_kill(thread, SIGUSR1);
+    REQUIRE(::write(place.gate[1], &byte, 1) == 1);
+    pthread_join(thread, nullptr);
+    for (int fd : {place.gate[0], place.gate[1], place.ready[0], place.ready[1]}) ::close(fd);
+
+    CHECK(outside.leaf() > 0);
+    CHECK(outside.end.ended == ending::end_of_stack);
+    REQUIRE(outside.end.frames == ours.end.frames);
+    CHECK(outside.frames[0].pc - ours.frames[0].pc <= 4);  // the signal may have put the call off
+    for (std::size_t i = 1; i < outside.end.frames; ++i) CHECK(outside.frames[i].pc == ours.frames[i].pc);
+}
+
+namespace {
+#if defined(__x86_64__)
+// push %rbp; mov %rsp, %rbp; call *%rdi; pop %rbp; ret
+unsigned char const made_code[] = {0x55, 0x48, 0x89, 0xe5, 0xff, 0xd7, 0x5d, 0xc3};
+constexpr std::uintptr_t made_return = 6;
+#else
+// stp x29, x30, [sp, #-16]!; mov x29, sp; blr x0; ldp x29, x30, [sp], #16; ret
+unsigned char const made_code[] = {0xfd, 0x7b, 0xbf, 0xa9, 0xfd, 0x03, 0x00, 0x91, 0x00, 0x00,
+                                   0x3f, 0xd6, 0xfd, 0x7b, 0xc1, 0xa8, 0xc0, 0x03, 0x5f, 0xd6};
+constexpr std::uintptr_t made_return = 12;
+#endif
+using made_type = void (*)(void (*)());
+made_type made_function;
+
+made_type made() {
+    static void* const page = [] {
+        void* const memory = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        std::memcpy(memory, made_code, sizeof(made_code));
+        mprotect(memory, 4096, PROT_READ | PROT_EXEC);
+        __builtin___clear_cache(static_cast<char*>(memory), static_cast<char*>(memory) + sizeof(made_code));
+        return memory;
+    }();
+    return reinterpret_cast<made_type>(page);
+}
+
+IN_SECTION(tocsin_caller) void call_made() {
+    made_function(look_here);
+    after = 1;
+}
+}  // namespace
+
+TEST_CASE("code made at run time is crossed by its frame pointer", "[unwind]") {
+    made_function = made();
+    call_made();
+    CHECK(ours.frames[1].pc - reinterpret_cast<std::uintptr_t>(made_function) == made_return);
+    CHECK(ours.caller() == 2);
+    CHECK(ours.end.ended == ending::end_of_stack);
+}
+
+TEST_CASE("a chain of frame pointers that goes in circles ends the walk", "[unwind]") {
+    std::uintptr_t stack[8]{};
+    for (std::size_t i = 0; i < 8; i += 2) {
+        stack[i] = reinterpret_cast<std::uintptr_t>(stack + (i + 2) % 8);
+        stack[i + 1] = reinterpret_cast<std::uintptr_t>(made()) + made_return;
+    }
+    registers from = registers_at(16, reinterpret_cast<std::uintptr_t>(stack));
+    from.set(machine::frame_register, reinterpret_cast<std::uintptr_t>(stack));
+    record seen{};
+    seen.take(from);
+    CHECK(seen.end.frames == 5);
+    CHECK(seen.end.ended == ending::lost);
+}
+
+TEST_CASE("a spoilt stack ends the walk", "[unwind]") {
+    std::mt19937_64 random{GENERATE(1U, 2U, 3U)};
+    std::vector<std::uintptr_t> stack(4096);
+    auto const base = reinterpret_cast<std::uintptr_t>(stack.data());
+    call(look_here);
+    record const real = ours;
+    for (int round = 0; round < 2000; ++round) {
+        // Addresses of code and of this very stack are likelier to mislead than plain numbers.
+        for (auto& word : stack) {
+            std::uint64_t const dice = random();
+            switch (dice & 3) {
+                case 0: word = base + random() % (stack.size() * sizeof(word)); break;
+                case 1: word = real.frames[dice / 4 % real.end.frames].pc + (dice >> 32) % 3 - 1; break;
+                case 2: word = random() >> (dice >> 32) % 60; break;
+                default: word = 0; break;
+            }
+        }
+        registers from = registers_at(real.frames[random() % real.end.frames].pc, base + 256);
+        for (unsigned i = 0; i < 16; ++i)
+            if (i != machine::stack_register) from.set(i, stack[random() % 512]);
+        from.signal_frame = (random() & 1) != 0;
+        record seen{};
+        seen.take(from);
+        REQUIRE(seen.end.frames >= 1);
+        REQUIRE(seen.end.omitted < stack.size());
+    }
+}
+
+TEST_CASE("nothing is read from memory that is not there", "[unwind]") {
+    call(look_here);
+    for (std::uintptr_t sp : {std::uintptr_t{0}, std::uintptr_t{8}, ~std::uintptr_t{0} - 7,
+                              std::uintptr_t{0x8000'0000'0000'0000}, std::uintptr_t{0x1000'0000'1238}}) {
+        for (std::uintptr_t pc : {ours.frames[1].pc, std::uintptr_t{0}, ~std::uintptr_t{0}, sp}) {
+            record seen{};
+            seen.take(registers_at(pc, sp));
+            CHECK(seen.end.ended == ending::lost);
+        }
+    }
+}
+
+#if defined(__x86_64__)
+namespace {
+struct {
+    bool volatile on;
+    long steps;
+    long looked;
+    long whole;
+    long stride;
+    std::uintptr_t first_bad;
+} stepped;
+
+// The first SIGTRAP is raised; the following come after each instruction, as long as the trap flag is set.
+void look_at_step(int, siginfo_t*, void* data) {
+    auto& context = *static_cast<ucontext_t*>(data);
+    constexpr greg_t trap_flag = 0x100;
+    context.uc_mcontext.gregs[REG_EFL] &= ~trap_flag;
+    if (!stepped.on) return;
+    context.uc_mcontext.gregs[REG_EFL] |= trap_flag;
+    if (stepped.steps++ % stepped.stride != 0) return;
+    record seen;
+    seen.take(registers_of(context));
+    ++stepped.looked;
+    if (seen.caller() >= 0 && seen.end.ended == ending::end_of_stack)
+        ++stepped.whole;
+    else if (stepped.first_bad == 0)
+        stepped.first_bad = seen.frames[0].pc;
+}
+
+IN_SECTION(tocsin_caller) void step_through(void (*function)()) {
+    stepped.on = true;
+    raise(SIGTRAP);
+    function();
+    stepped.on = false;
+    after = 1;
+}
+}  // namespace
+
+TEST_CASE("after every single instruction the callers are found", "[unwind]") {
+    stack_t old{};
+    sigaltstack(nullptr, &old);
+    use_alternate_stack();
+    // Without a header each look-up scans the whole table.
+    stepped.stride = module_of(reinterpret_cast<std::uintptr_t>(look_at_step)).eh_frame_hdr != 0 ? 1 : 499;
+    handle(SIGTRAP, look_at_step, SA_ONSTACK);
+    // Lazy binding, procedure table, vdso, allocation, libgcc's unwinder. Not a throw: in the last instruction
+    // of _Unwind_RaiseException the stack is switched already, and its table does not say so.
+    step_through([] {
+        timespec now{};
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        char text[64];
+        std::snprintf(text, sizeof(text), "%ld %g", now.tv_nsec, 3.5);
+        std::free(std::malloc(std::strlen(text)));
+        aligned_and_variable<2>(40);
+    });
+    sigaltstack(&old, nullptr);
+    INFO("the first that failed: " << std::hex << stepped.first_bad);
+    CHECK(stepped.steps > 10'000);
+    CHECK(stepped.whole == stepped.looked);
+}
+#endif

@@ -1,0 +1,5 @@
+// refused: indirect call, not listed
+namespace tocsin::in_signal {
+void (*chosen)(int) = nullptr;
+void handler(int number) { chosen(number); }
+}  // namespace tocsin::in_signal

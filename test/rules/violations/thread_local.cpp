@@ -1,0 +1,6 @@
+// refused: thread-local storage
+static thread_local int depth = 0;
+
+namespace tocsin::in_signal {
+void handler() { ++depth; }
+}  // namespace tocsin::in_signal

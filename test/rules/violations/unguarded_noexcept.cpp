@@ -1,0 +1,7 @@
+// refused: not on the list
+// What may throw inside noexcept reaches std::terminate.
+void may_throw();
+
+namespace tocsin::in_signal {
+void handler() noexcept { may_throw(); }
+}  // namespace tocsin::in_signal

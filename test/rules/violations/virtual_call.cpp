@@ -1,0 +1,8 @@
+// refused: indirect call, not listed
+struct reaction {
+    virtual void react(int) = 0;
+};
+
+namespace tocsin::in_signal {
+void handler(reaction& of, int number) { of.react(number); }
+}  // namespace tocsin::in_signal

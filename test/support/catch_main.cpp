@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: MIT
+// The main function of Catch2 2.x, compiled once; version 3 brings its own.
+#define CATCH_CONFIG_MAIN
+#include <catch2/catch.hpp>
