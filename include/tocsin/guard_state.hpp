@@ -8,9 +8,9 @@
 #include <new>
 
 #include <tocsin/error.hpp>
-#include <tocsin/in_signal/reserved.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/deferred.hpp>
+#include <tocsin/posix/reserved.hpp>
 #include <tocsin/row_program.hpp>
 
 namespace tocsin::detail {
@@ -21,6 +21,7 @@ struct installed_row {
     using trigger = typename Row::trigger_type;
     using program_type = decltype(build_program(std::declval<Row&>(), std::declval<States&>()));
     static constexpr unsigned count = trigger::count;
+    static constexpr bool done_at_once = at_once<Row>;
 
     Row row;
     program_type program;
@@ -89,50 +90,12 @@ struct row_list<States, First, Rest...> {
     }
 };
 
-// The library's reserved signal, while a guard needs it.
-class reserved_claim {
-  public:
-    failure open(in_signal::table& in, std::uint64_t taken) noexcept {
-        if (in.reserved_signal.load() == 0)
-            if (failure const refused = choose(in, taken)) return refused;
-        number_ = in.reserved_signal.load();
-        link_.run = &in_signal::run_reserved;
-        link_.action = {in_signal::as_handler(in.operate->entry), SA_SIGINFO | SA_ONSTACK | SA_RESTART,
-                        nullptr, posix::all_but_faults(in)};
-        if (failure const refused = in.operate->claim(in, number_, link_)) {
-            number_ = 0;
-            return refused;
-        }
-        return {};
-    }
-    void close(in_signal::table& in) noexcept {
-        if (number_ != 0) in.operate->withdraw(in, number_, link_);
-        number_ = 0;
-    }
-
-  private:
-    // The last real-time signal that nobody has given a disposition to.
-    static failure choose(in_signal::table& in, std::uint64_t taken) noexcept {
-        for (int candidate = SIGRTMAX - 1; candidate > SIGRTMIN; --candidate) {
-            in_signal::disposition live{};
-            if ((taken & in_signal::bit_of(candidate)) != 0) continue;
-            if (posix::read_disposition(candidate, live) != 0 || live.handler != SIG_DFL) continue;
-            in.reserved_signal.replace(0, candidate);
-            return {};
-        }
-        return {EBUSY, "sigaction", SIGRTMAX};
-    }
-
-    int number_ = 0;
-    in_signal::link link_{};
-};
-
 template <class... Rows>
 class guard_state {
     using states_type = unique_states<Rows...>;
 
   public:
-    static constexpr bool can_be_rearmed = states_type::count != 0;
+    static constexpr bool can_be_rearmed = states_type::count != 0 || (row_words<Rows>::captures || ...);
 
     template <feature Wanted>
     static constexpr bool has() {
@@ -172,6 +135,12 @@ class guard_state {
         states_.each([&](auto& state) {
             if (!refused && process_ != in_signal::getpid()) refused = state.rearm();
         });
+        rows_.each([&](auto& each) {
+            each.row.reactions.each([&](auto& reaction) {
+                if constexpr (requires { reaction.rearm(); })
+                    if (!refused && process_ != in_signal::getpid()) refused = reaction.rearm();
+            });
+        });
         if (!refused) process_ = in_signal::getpid();
         return refused;
     }
@@ -208,6 +177,7 @@ class guard_state {
         states_.each([&](auto& state) {
             if constexpr (requires { state.start(); }) unless_refused([&] { return state.start(); });
         });
+        rows_.each([&](auto& each) { unless_refused([&] { return start_row(each); }); });
         return refused;
     }
 
@@ -225,6 +195,18 @@ class guard_state {
         if constexpr (Installed::trigger::hang) {
             if (!refused) refused = states_.template by_feature<feature::watchdog>().add(each.row.trigger, each.program);
         }
+        return refused;
+    }
+
+    // Reactions that leave their work to a thread of the library start it, unless their row does it at once.
+    template <class Installed>
+    static failure start_row(Installed& each) noexcept {
+        failure refused{};
+        if constexpr (!Installed::done_at_once)
+            each.row.reactions.each([&](auto& reaction) {
+                if constexpr (requires { reaction.start(); })
+                    if (!refused) refused = reaction.start();
+            });
         return refused;
     }
 
@@ -248,35 +230,53 @@ class guard_state {
         return found;
     }
 
-    // Runs the deferred reactions of this state that belong to the delivery's row, from number `step` on.
+    // How many reactions of a row are deferred to this state.
+    template <class State, class... R>
+    static constexpr unsigned count_deferred(list<R...> const&) {
+        return (0U + ... + (is_deferred<R>() && std::is_same_v<state_type<R>, State> ? 1U : 0U));
+    }
+
+    // Runs the deferred reactions of this state that belong to the delivery's row, from number `step` on. Watchdogs
+    // share a place, so that several rows may have to run; the reactions are numbered through all of them.
     template <class State>
     static void run_deferred(void* self, delivery const& what, unsigned& step) {
+        auto& state = *static_cast<guard_state*>(self);
         std::uint64_t const bit = in_signal::bit_of(in_signal::place_in_inbox(what.signal()));
-        static_cast<guard_state*>(self)->rows_.each([&](auto& each) {
-            if ((each.places() & bit) != 0) run_row<State>(*static_cast<guard_state*>(self)->in_, each.row, what, step);
+        unsigned total = 0;
+        state.rows_.each([&](auto& each) {
+            if ((each.places() & bit) != 0) total += count_deferred<State>(each.row.reactions);
         });
+        unsigned before = 0;
+        state.rows_.each([&](auto& each) {
+            if ((each.places() & bit) == 0) return;
+            run_row<State>(*state.in_, each.row, what, step, before, total);
+            before += count_deferred<State>(each.row.reactions);
+        });
+        step = posix::all_steps;
     }
 
     template <class State, class Row>
-    static void run_row(in_signal::table& in, Row& of, delivery const& what, unsigned& step) {
-        unsigned left = 0;
-        bool others_follow = false;
-        of.reactions.each([&]<class R>(R&) {
-            if constexpr (is_deferred<R>()) {
-                left += std::is_same_v<state_type<R>, State>;
-                others_follow = !std::is_same_v<state_type<R>, State>;
+    static void run_row(in_signal::table& in, Row& of, delivery what, unsigned& step, unsigned before,
+                        unsigned total) {
+        unsigned const behind = before + count_deferred<State>(of.reactions);
+        if (before == behind || step >= behind) return;
+        if constexpr (Row::trigger_type::hang) {
+            if (step <= before) {  // else its turn was interrupted by an exception
+                what = what.merged(of.trigger.take_hangs());
+                if (what.merged() == 0) return;
             }
-        });
-        if (left == 0) return;
-        unsigned number = 0;
+        }
+        bool others_follow = false;
+        unsigned number = before;
         of.reactions.each([&]<class R>(R& reaction) {
+            if constexpr (is_deferred<R>()) others_follow = !std::is_same_v<state_type<R>, State>;
             if constexpr (is_deferred<R>() && std::is_same_v<state_type<R>, State>) {
                 if (number++ < step) return;
-                step = number == left ? posix::all_steps : number;
+                step = number == total ? posix::all_steps : number;
                 reaction.run(what);
             }
         });
-        if constexpr (row_words<Row>::ends)
+        if constexpr (row_words<Row>::ends && !Row::trigger_type::hang)
             if (!others_follow) of.reactions.each([&](auto& reaction) { finish_row(in, reaction, what); });
     }
 
@@ -291,7 +291,7 @@ class guard_state {
     std::int32_t process_ = 0;
     states_type states_;
     row_list<states_type, Rows...> rows_;
-    reserved_claim reserved_;
+    posix::reserved_claim reserved_;
 };
 
 }  // namespace tocsin::detail

@@ -46,8 +46,9 @@ struct state_list<First, Rest...> : state_list<Rest...> {
     using state_list<Rest...>::of_type;
     First& of_type(First*) noexcept { return first; }
 
+    // No member for a reaction whose state this guard does without.
     template <class R>
-    auto& of(R const&) noexcept {
+    auto of(R const&) noexcept -> decltype(of_type(static_cast<state_type<R>*>(nullptr))) {
         return of_type(static_cast<state_type<R>*>(nullptr));
     }
     template <feature Wanted>
@@ -75,6 +76,23 @@ struct add_states<state_list<Known...>, Next, Rest...> {
     using type = typename add_states<longer, Rest...>::type;
 };
 
+// Variants of one word (dump_threads.to(fd)) name what they are variants of.
+template <class R>
+struct word_type {
+    using type = R;
+};
+template <class R>
+    requires requires { typename R::word; }
+struct word_type<R> {
+    using type = typename R::word;
+};
+template <class R>
+using word_of = typename word_type<R>::type;
+
+// A watchdog's `call(f)` runs on the helper and leaves the dispatcher alone.
+template <class Trigger, class R>
+using needed_state = std::conditional_t<Trigger::hang && R::where == stage::dispatcher, no_state, state_type<R>>;
+
 template <class Row>
 struct row_words;
 template <class Trigger, bool Restart, class... R>
@@ -84,9 +102,9 @@ struct row_words<row<Trigger, Restart, R...>> {
     static constexpr bool alone = ((R::where == stage::alone) || ...);
     static constexpr bool captures = (requires { R::captures; } || ...);
     template <class Wanted>
-    static constexpr bool contains = (std::is_same_v<R, Wanted> || ...);
+    static constexpr bool contains = (std::is_same_v<word_of<R>, word_of<Wanted>> || ...);
     template <class List>
-    using add_to = typename add_states<List, typename Trigger::state, state_type<R>...>::type;
+    using add_to = typename add_states<List, typename Trigger::state, needed_state<Trigger, R>...>::type;
 };
 
 template <class List, class... Rows>
@@ -115,11 +133,19 @@ constexpr auto join(in_signal::parts<First, Rest...> left, in_signal::parts<Righ
     return prepend(left.first, join(left.rest, right));
 }
 
-// `call(f)` under a watchdog: on the helper that runs the row.
+// `call(f)` under a watchdog: on the helper that runs the row. As everywhere, none starts once exit() has begun.
 template <class Call>
 struct call_now {
     Call* reaction;
-    void operator()(in_signal::arrival&) const { reaction->run(delivery{0}); }
+    void operator()(in_signal::arrival& a) const {
+        if (__atomic_load_n(&a.in->exiting, __ATOMIC_SEQ_CST) == 0) reaction->run(delivery{0});
+    }
+};
+
+template <class Trigger>
+struct note_hang {
+    Trigger* trigger;
+    void operator()(in_signal::arrival&) const noexcept { trigger->note_hang(); }
 };
 
 // A row that has to be through with everything before its last word, or before the process goes down, cannot leave
@@ -158,13 +184,34 @@ auto deferred_parts(list<>&, States&) {
 template <bool Hang, class... Posted, class States, class First, class... Rest>
 auto deferred_parts(list<First, Rest...>& of, States& states) {
     using state = state_type<First>;
-    if constexpr (Hang && First::where == stage::dispatcher)
-        return prepend(call_now<First>{&of.first}, deferred_parts<Hang, Posted...>(of.rest, states));
-    else if constexpr (is_deferred<First>() && !(std::is_same_v<state, Posted> || ...))
+    constexpr bool called_now = Hang && First::where == stage::dispatcher;
+    if constexpr (is_deferred<First>() && !called_now && !(std::is_same_v<state, Posted> || ...))
         return prepend(in_signal::post_to{&states.of(of.first).box()},
                        deferred_parts<Hang, Posted..., state>(of.rest, states));
     else
         return deferred_parts<Hang, Posted...>(of.rest, states);
+}
+
+// What a watchdog does in place of posting to the dispatcher. It comes after the posts: what is called may destroy
+// the guard that they point into.
+template <bool Hang>
+auto called_parts(list<>&) {
+    return in_signal::parts<>{};
+}
+template <bool Hang, class First, class... Rest>
+auto called_parts(list<First, Rest...>& of) {
+    if constexpr (Hang && First::where == stage::dispatcher)
+        return prepend(call_now<First>{&of.first}, called_parts<Hang>(of.rest));
+    else
+        return called_parts<Hang>(of.rest);
+}
+
+template <class Row>
+auto hang_parts(Row& of) {
+    if constexpr (Row::trigger_type::hang)
+        return in_signal::parts<note_hang<typename Row::trigger_type>>{{&of.trigger}, {}};
+    else
+        return in_signal::parts<>{};
 }
 
 // The last word of the handler. After deferred reactions, an end of the process comes after those.
@@ -188,8 +235,9 @@ auto last_part(list<First, Rest...>& of) {
 template <class Row, class States>
 auto build_program(Row& of, States& states) {
     using trigger = typename Row::trigger_type;
-    auto const all = join(handler_parts<at_once<Row>>(of.reactions, states),
-                          deferred_parts<trigger::hang>(of.reactions, states));
+    auto const posts = join(hang_parts(of), deferred_parts<trigger::hang>(of.reactions, states));
+    auto const deferred = join(posts, called_parts<trigger::hang>(of.reactions));
+    auto const all = join(handler_parts<at_once<Row>>(of.reactions, states), deferred);
     auto const last = last_part<trigger, row_words<Row>::deferred>(of.reactions);
     return in_signal::program<std::remove_const_t<decltype(all)>, std::remove_const_t<decltype(last)>>{all, last};
 }
@@ -221,7 +269,11 @@ in_signal::disposition kernel_action(in_signal::table const& in, int signal) noe
     if (!needs_handler) return {SIG_IGN, 0, nullptr, 0};
     unsigned long const flags = SA_SIGINFO | SA_ONSTACK | (Row::restarts ? SA_RESTART : 0UL) |
                                 (is_fault(signal) ? static_cast<unsigned long>(SA_NODEFER) : 0UL);
-    return {in_signal::as_handler(in.operate->entry), flags, nullptr, posix::all_but_faults(in)};
+    // The reserved signal waits too: opening a signal (see `run_reserved`) is for the mask that a handler returns to.
+    in_signal::kernel_set const all = posix::all_but_faults(in);
+    int const reserved = in.reserved_signal.load();
+    bool const wait = reserved != 0 && !is_fault(signal);
+    return {in_signal::as_handler(in.operate->entry), flags, nullptr, wait ? all | in_signal::bit_of(reserved) : all};
 }
 
 // What a row does after its last deferred reaction, on the thread that ran it.

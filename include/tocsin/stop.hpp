@@ -53,20 +53,26 @@ struct stop_state : posix::owned_source {
     void close() noexcept {
         if (in != nullptr) posix::remove_source(*in, in_signal::dispatcher, *this);
     }
-    // A forked child starts without the parent's stop, and with a stop source of its own.
+    // A forked child starts without the parent's stop, and with a stop source of its own. A stop that the child has
+    // been asked for since then is dispatched.
     failure rearm() {
-        if (request.process.load() != in_signal::getpid()) {
+        std::int32_t const self = in_signal::getpid();
+        if (request.process.load() != self) {
             source.renew();
             request.to_dispatch.store(0);
             request.dispatched.store(0);
-            request.first.store(0);
-            request.process.store(in_signal::getpid());
+            if (request.asked_in.load() != self) request.first.store(0);
+            request.process.store(self);
+            if (request.requested()) request.to_dispatch.store(1);
         }
-        return in->operate->start(*in, in_signal::dispatcher, &posix::detail::serve<in_signal::dispatcher>);
+        failure const refused =
+            in->operate->start(*in, in_signal::dispatcher, &posix::detail::serve<in_signal::dispatcher>);
+        posix::wake_service(*request.thread);
+        return refused;
     }
 
     void dispatch() noexcept {
-        if (request.to_dispatch.exchange(0) == 0) return;
+        if (request.process.load() != in_signal::getpid() || request.to_dispatch.exchange(0) == 0) return;
         request.dispatched.store(1);
         source.trip();
     }

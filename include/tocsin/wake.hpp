@@ -107,14 +107,16 @@ inline arrivals::arrivals(arrivals&& other) noexcept
 }
 
 inline arrivals::~arrivals() {
-    if (from_ != nullptr && from_->bits.load() != 0) in_signal::wake(from_->inbox);
+    // a forked child may leave a walk that its parent began
+    if (from_ == nullptr || from_->bits.load() == 0 || from_->inbox.process.load() != in_signal::getpid()) return;
+    in_signal::wake(from_->inbox);
 }
 
 // Takes one delivery of this signal, if it is its turn and there is one.
 inline bool arrivals::take_from(int place) noexcept {
     if (place != current_) {
         current_ = place;
-        left_ = place > in_signal::watchdog_place ? from_->inbox.rings[place]->used() : 1;
+        left_ = posix::waiting_at(from_->inbox, place);
     }
     if (left_ != 0 && posix::take(*from_->in, from_->inbox, place, now_)) {
         --left_;

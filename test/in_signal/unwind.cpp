@@ -95,6 +95,9 @@ IN_SECTION(tocsin_caller) void recurse(int depth, void (*function)()) {
     after = depth;
 }
 
+// Without one, as GCC links static programs, each look-up scans all entries.
+bool has_sorted_table() { return module_of(reinterpret_cast<std::uintptr_t>(look_here)).eh_frame_hdr != 0; }
+
 void handle(int signal, void (*handler)(int, siginfo_t*, void*), int flags = 0) {
     struct sigaction action {};
     action.sa_sigaction = handler;
@@ -147,12 +150,12 @@ TEST_CASE("own frames are the same as libgcc's", "[unwind]") {
 
 namespace {
 template <int N>
-__attribute__((noinline)) void aligned_and_variable(int bytes) {
+__attribute__((noinline)) void aligned_and_variable(int bytes, void (*function)()) {
     alignas(256) char volatile big[256];
     auto* grown = static_cast<char volatile*>(__builtin_alloca(static_cast<std::size_t>(bytes)));
     big[0] = N;
     grown[0] = N;
-    call(look_here);
+    call(function);
     after = grown[0] + big[0];
 }
 
@@ -164,7 +167,7 @@ int compare(void const*, void const*) {
 }  // namespace
 
 TEST_CASE("frames of realigned and growing stacks are crossed", "[unwind]") {
-    aligned_and_variable<1>(100 + after % 7);
+    aligned_and_variable<1>(100 + after % 7, look_here);
     require_same_callers(ours, theirs, 0);
 }
 
@@ -419,7 +422,8 @@ TEST_CASE("a spoilt stack ends the walk", "[unwind]") {
     auto const base = reinterpret_cast<std::uintptr_t>(stack.data());
     call(look_here);
     record const real = ours;
-    for (int round = 0; round < 2000; ++round) {
+    int const rounds = has_sorted_table() ? 2000 : 50;
+    for (int round = 0; round < rounds; ++round) {
         // Addresses of code and of this very stack are likelier to mislead than plain numbers.
         for (auto& word : stack) {
             std::uint64_t const dice = random();
@@ -494,10 +498,9 @@ TEST_CASE("after every single instruction the callers are found", "[unwind]") {
     stack_t old{};
     sigaltstack(nullptr, &old);
     use_alternate_stack();
-    // Without a header each look-up scans the whole table.
-    stepped.stride = module_of(reinterpret_cast<std::uintptr_t>(look_at_step)).eh_frame_hdr != 0 ? 1 : 499;
+    stepped.stride = has_sorted_table() ? 1 : 19;
     handle(SIGTRAP, look_at_step, SA_ONSTACK);
-    // Lazy binding, procedure table, vdso, allocation, libgcc's unwinder. Not a throw: in the last instruction
+    // Lazy binding, procedure table, vdso, allocation, a realigned stack. Not a throw: in the last instruction
     // of _Unwind_RaiseException the stack is switched already, and its table does not say so.
     step_through([] {
         timespec now{};
@@ -505,11 +508,11 @@ TEST_CASE("after every single instruction the callers are found", "[unwind]") {
         char text[64];
         std::snprintf(text, sizeof(text), "%ld %g", now.tv_nsec, 3.5);
         std::free(std::malloc(std::strlen(text)));
-        aligned_and_variable<2>(40);
+        aligned_and_variable<2>(40, [] { after = 4; });
     });
     sigaltstack(&old, nullptr);
     INFO("the first that failed: " << std::hex << stepped.first_bad);
-    CHECK(stepped.steps > 10'000);
+    CHECK(stepped.steps > 1'000);
     CHECK(stepped.whole == stepped.looked);
 }
 #endif

@@ -25,8 +25,8 @@ inline part_number demangle_parser::clone_suffixes(part_number whole) noexcept {
         while (peek() == '.' && is_digit(peek(1)))
             for (++at_; is_digit(peek()); ++at_) {
             }
-        whole = add(part::clone, whole, static_cast<part_number>(begin),
-                    static_cast<std::uint16_t>(at_ - begin));
+        whole =
+            add(part::clone, whole, static_cast<part_number>(begin), static_cast<std::uint16_t>(at_ - begin));
     }
     return whole;
 }
@@ -228,10 +228,10 @@ inline part_number demangle_parser::constructor_or_destructor(part_number scope)
         bool const inherited = take('I');
         if (peek() < '1' || peek() > '5') return 0;
         ++at_;
-        if (inherited && type() == 0) return 0;
-        return add(part::constructor, own);
+        // One that is inherited goes by the name of the class it comes from.
+        return wrap(part::constructor, inherited ? own_name(type()) : own);
     }
-    if (!take('D') || peek() < '0' || peek() > '5') return 0;
+    if (!take('D') || peek() < '0' || peek() > '5' || peek() == '3') return 0;
     ++at_;
     return add(part::destructor, own);
 }

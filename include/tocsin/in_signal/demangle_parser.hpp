@@ -40,8 +40,8 @@ class demangle_parser {
   private:
     // What the end of a name says about the function type that follows it.
     struct name_facts {
-        bool templated = false;     // ends with template arguments
-        bool resultless = false;    // constructor, destructor or conversion: no result type is given
+        bool templated = false;   // ends with template arguments
+        bool resultless = false;  // constructor, destructor or conversion: no result type is given
         std::uint8_t qualifiers = 0;
     };
 

@@ -14,6 +14,8 @@ inline void demangle_printer::left(part_number number) noexcept {
     place const target = resolved(number);
     visit const there{*this, target};
     demangle_part const& here = at(target.number);
+    // A pack that nothing expands: not C++.
+    if (here.kind == part::argument_pack && target.number != number) failed_ = true;
     if (here.kind <= part::tagged)
         left_of_name(here);
     else if (here.kind <= part::vector)
@@ -24,49 +26,74 @@ inline void demangle_printer::left(part_number number) noexcept {
 
 inline void demangle_printer::left_of_name(demangle_part const& here) noexcept {
     switch (here.kind) {
-        case part::identifier: return put(here.first, here.second);
-        case part::word: return put(demangle_words[here.first].text);
-        case part::anonymous: return put("(anonymous namespace)");
+        case part::identifier:
+            return put(here.first, here.second);
+        case part::word:
+            return put(demangle_words[here.first].text);
+        case part::anonymous:
+            return put("(anonymous namespace)");
         case part::qualified:
             print(here.first);
             put("::");
             return print(here.second);
-        case part::instance: return instance(here);
-        case part::argument_pack: return list(here.first);
+        case part::instance:
+            return instance(here);
+        case part::argument_pack:
+            return list(here.first);
         case part::parameter:
             if (scope_ == nullptr || !scope_->generic_lambda) break;
             put("auto:");
             return put_number(static_cast<std::uint16_t>(here.second + 1));
-        case part::expansion: return expansion(here.first);
-        case part::destructor: put('~'); [[fallthrough]];
-        case part::constructor: return print(here.first);
-        case part::operator_name: return operator_name(here);
-        case part::conversion: put("operator "); return print(here.first);
-        case part::literal_operator: put("operator\"\" "); return print(here.first);
+        case part::expansion:
+            return expansion(here.first);
+        case part::destructor:
+            put('~');
+            [[fallthrough]];
+        case part::constructor:
+            return print(here.first);
+        case part::operator_name:
+            return operator_name(here);
+        case part::conversion:
+            put("operator ");
+            return print(here.first);
+        case part::literal_operator:
+            put("operator\"\" ");
+            return print(here.first);
         case part::tagged:
             print(here.first);
             put("[abi:");
             print(here.second);
             return put(']');
-        default: break;
+        default:
+            break;
     }
     failed_ = true;
 }
 
 inline void demangle_printer::left_of_type(demangle_part const& here) noexcept {
     switch (here.kind) {
-        case part::qualified_type: left(here.first); return qualifiers(new_flags(here));
-        case part::pointer: return declarator(here.first, "*");
+        case part::qualified_type:
+            left(here.first);
+            if (at(resolved(here.first).number).kind == part::function) return;  // see declarator
+            return qualifiers(new_flags(here));
+        case part::pointer:
+            return declarator(here.first, "*");
         case part::lvalue_reference:
-        case part::rvalue_reference: return reference(here);
-        case part::complex: print(here.first); return put(" _Complex");
-        case part::imaginary: print(here.first); return put(" _Imaginary");
+        case part::rvalue_reference:
+            return reference(here);
+        case part::complex:
+            print(here.first);
+            return put(" _Complex");
+        case part::imaginary:
+            print(here.first);
+            return put(" _Imaginary");
         case part::function:
             if (here.first == 0) return;
             left(here.first);
             if (!has_right(here.first)) put(' ');
             return;
-        case part::array: return left(here.first);
+        case part::array:
+            return left(here.first);
         case part::member_pointer:
             left(here.second);
             if (last_ != ' ') put(' ');
@@ -82,14 +109,17 @@ inline void demangle_printer::left_of_type(demangle_part const& here) noexcept {
             put(" __vector(");
             put_number(here.second);
             return put(')');
-        default: failed_ = true;
+        default:
+            failed_ = true;
     }
 }
 
 inline void demangle_printer::left_of_rest(demangle_part const& here) noexcept {
     switch (here.kind) {
-        case part::literal: return literal(here);
-        case part::lambda: return lambda(here);
+        case part::literal:
+            return literal(here);
+        case part::lambda:
+            return lambda(here);
         case part::unnamed:
             put("{unnamed type#");
             put_number(here.second);
@@ -98,13 +128,16 @@ inline void demangle_printer::left_of_rest(demangle_part const& here) noexcept {
             print(here.first);
             put("::");
             return print(here.second);
-        case part::string_literal: return put("string literal");
+        case part::string_literal:
+            return put("string literal");
         case part::default_argument:
             put("{default arg#");
             put_number(static_cast<std::uint16_t>(here.second + 1));
             put("}::");
             return print(here.first);
-        case part::special: put(demangle_words[here.first].text); return print(here.second);
+        case part::special:
+            put(demangle_words[here.first].text);
+            return print(here.second);
         case part::construction_vtable:
             put("construction vtable for ");
             print(here.second);
@@ -115,13 +148,15 @@ inline void demangle_printer::left_of_rest(demangle_part const& here) noexcept {
             put_number(here.second);
             put(" for ");
             return print(here.first);
-        case part::encoding: return encoding(here);
+        case part::encoding:
+            return encoding(here);
         case part::clone:
             print(here.first);
             put(" [clone ");
             put(here.second, here.third);
             return put(']');
-        default: failed_ = true;
+        default:
+            failed_ = true;
     }
 }
 
@@ -131,8 +166,10 @@ inline void demangle_printer::right(part_number number) noexcept {
     visit const there{*this, target};
     demangle_part const& here = at(target.number);
     switch (here.kind) {
-        case part::qualified_type: return right(here.first);
-        case part::pointer: return declarator_end(here.first);
+        case part::qualified_type:
+            return right(here.first);
+        case part::pointer:
+            return declarator_end(here.first);
         case part::lvalue_reference:
         case part::rvalue_reference: {
             part kind = here.kind;
@@ -140,26 +177,40 @@ inline void demangle_printer::right(part_number number) noexcept {
             visit const deeper{*this, inner};
             return declarator_end(inner.number);
         }
-        case part::member_pointer: return declarator_end(here.second);
-        case part::function: return function_end(here);
+        case part::member_pointer:
+            return declarator_end(here.second);
+        case part::function:
+            return function_end(here);
         case part::array:
             if (last_ != ']') put(' ');
             put('[');
             if (here.second != 0) print(here.second);
             put(']');
             return right(here.first);
-        default: return;
+        default:
+            return;
     }
 }
 
+// Qualifiers of a function type, which only a template parameter can add, mean nothing ([dcl.fct]); GCC
+// shows them before the mark.
 inline void demangle_printer::declarator(part_number inner, char const* mark) noexcept {
     left(inner);
     if (declares_around(inner)) {
-        bool const nested = at(resolved(inner).number).kind == part::function && (last_ == '(' || last_ == '*');
+        demangle_part const& what = at(resolved(inner).number);
+        bool const nested = what.kind == part::function && (last_ == '(' || last_ == '*');
         if (last_ != ' ' && !nested) put(' ');
         put('(');
+        if (qualified_function(inner)) qualifiers(what.flags);
     }
     put(mark);
+}
+
+inline bool demangle_printer::qualified_function(part_number number) const noexcept {
+    place const here = resolved(number);
+    demangle_part const& what = at(here.number);
+    return what.kind == part::qualified_type &&
+           at(resolved({what.first, here.where, here.element}).number).kind == part::function;
 }
 
 inline void demangle_printer::declarator_end(part_number inner) noexcept {
@@ -214,54 +265,6 @@ inline void demangle_printer::instance(demangle_part const& here) noexcept {
     list(here.second);
     if (last_ == '>') put(' ');
     put('>');
-}
-
-// Elements of the first pack found below a part; no_element if there is none.
-inline std::size_t demangle_printer::pack_size(part_number number, unsigned depth) noexcept {
-    if (number == 0 || depth > 64 || !step()) return no_element;
-    demangle_part const& here = at(number);
-    switch (here.kind) {
-        case part::parameter: {
-            part_number const pack = argument(scope_, here.second);
-            if (pack == 0 || at(pack).kind != part::argument_pack) return no_element;
-            std::size_t count = 0;
-            for (part_number item = at(pack).first; item != 0; item = at(item).second)
-                count += at(item).first != 0;
-            return count;
-        }
-        case part::pointer:
-        case part::lvalue_reference:
-        case part::rvalue_reference:
-        case part::complex:
-        case part::imaginary:
-        case part::qualified_type:
-        case part::vector: return pack_size(here.first, depth + 1);
-        case part::qualified:
-        case part::instance:
-        case part::list:
-        case part::function:
-        case part::array:
-        case part::member_pointer:
-        case part::vendor_qualified: {
-            std::size_t const found = pack_size(here.first, depth + 1);
-            return found != no_element ? found : pack_size(here.second, depth + 1);
-        }
-        default: return no_element;
-    }
-}
-
-inline void demangle_printer::expansion(part_number inner) noexcept {
-    std::size_t const count = element_ == no_element ? pack_size(inner, 0) : no_element;
-    if (count == no_element) {
-        print(inner);
-        return put("...");
-    }
-    for (std::size_t i = 0; i < count && step(); ++i) {
-        element_ = static_cast<std::uint16_t>(i);
-        if (i != 0) put(", ");
-        print(inner);
-    }
-    element_ = no_element;
 }
 
 // A const parameter of const type is const once ([dcl.type.cv]).

@@ -102,6 +102,7 @@ class demangle_printer {
     void left_of_rest(demangle_part const& here) noexcept;
     void right(part_number number) noexcept;
     void declarator(part_number inner, char const* mark) noexcept;
+    bool qualified_function(part_number number) const noexcept;
     void declarator_end(part_number inner) noexcept;
     void reference(demangle_part const& here) noexcept;
     place referred(part_number number, part& kind) const noexcept;
@@ -157,13 +158,19 @@ inline bool demangle_printer::has_right(part_number number) noexcept {
         demangle_part const& what = at(here.number);
         switch (what.kind) {
             case part::function:
-            case part::array: return true;
+            case part::array:
+                return true;
             case part::pointer:
             case part::lvalue_reference:
             case part::rvalue_reference:
-            case part::qualified_type: here.number = what.first; break;
-            case part::member_pointer: here.number = what.second; break;
-            default: return false;
+            case part::qualified_type:
+                here.number = what.first;
+                break;
+            case part::member_pointer:
+                here.number = what.second;
+                break;
+            default:
+                return false;
         }
         here = resolved(here);
     }
@@ -174,9 +181,62 @@ inline bool demangle_printer::has_right(part_number number) noexcept {
 inline bool demangle_printer::declares_around(part_number number) noexcept {
     place const here = resolved(number);
     demangle_part const& what = at(here.number);
-    if (what.kind == part::qualified_type)
-        return at(resolved({what.first, here.where, here.element}).number).kind == part::array;
+    if (what.kind == part::qualified_type) {
+        part const inner = at(resolved({what.first, here.where, here.element}).number).kind;
+        return inner == part::array || inner == part::function;
+    }
     return what.kind == part::function || what.kind == part::array;
+}
+
+// Elements of the first pack found below a part; no_element if there is none.
+inline std::size_t demangle_printer::pack_size(part_number number, unsigned depth) noexcept {
+    if (number == 0 || depth > 64 || !step()) return no_element;
+    demangle_part const& here = at(number);
+    switch (here.kind) {
+        case part::parameter: {
+            part_number const pack = argument(scope_, here.second);
+            if (pack == 0 || at(pack).kind != part::argument_pack) return no_element;
+            std::size_t count = 0;
+            for (part_number item = at(pack).first; item != 0; item = at(item).second)
+                count += at(item).first != 0;
+            return count;
+        }
+        case part::pointer:
+        case part::lvalue_reference:
+        case part::rvalue_reference:
+        case part::complex:
+        case part::imaginary:
+        case part::qualified_type:
+        case part::vector:
+            return pack_size(here.first, depth + 1);
+        case part::qualified:
+        case part::instance:
+        case part::list:
+        case part::function:
+        case part::array:
+        case part::member_pointer:
+        case part::vendor_qualified: {
+            std::size_t const found = pack_size(here.first, depth + 1);
+            return found != no_element ? found : pack_size(here.second, depth + 1);
+        }
+        default:
+            return no_element;
+    }
+}
+
+inline void demangle_printer::expansion(part_number inner) noexcept {
+    std::size_t const count = element_ == no_element ? pack_size(inner, 0) : no_element;
+    if (count == no_element) {
+        put('(');
+        print(inner);
+        return put(")...");
+    }
+    for (std::size_t i = 0; i < count && step(); ++i) {
+        element_ = static_cast<std::uint16_t>(i);
+        if (i != 0) put(", ");
+        print(inner);
+    }
+    element_ = no_element;
 }
 
 }  // namespace tocsin::in_signal

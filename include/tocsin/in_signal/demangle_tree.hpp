@@ -17,16 +17,16 @@ using part_number = std::uint16_t;
 
 enum class part : std::uint8_t {
     none,
-    identifier,      // first = offset, second = length in the mangled text
-    word,            // first = index in demangle_words
-    anonymous,       // (anonymous namespace)
-    qualified,       // first::second
-    instance,        // first<second>
-    list,            // first = item, second = rest of the list
-    argument_pack,   // first = list: prints all
-    parameter,       // second = index in the arguments of the function being printed
-    expansion,       // first, once for each element of the packs inside
-    constructor,     // first = the class's own name
+    identifier,     // first = offset, second = length in the mangled text
+    word,           // first = index in demangle_words
+    anonymous,      // (anonymous namespace)
+    qualified,      // first::second
+    instance,       // first<second>
+    list,           // first = item, second = rest of the list
+    argument_pack,  // first = list: prints all
+    parameter,      // second = index in the arguments of the function being printed
+    expansion,      // first, once for each element of the packs inside
+    constructor,    // first = the class's own name
     destructor,
     operator_name,  // first = index in demangle_operators
     conversion,     // operator first
@@ -42,11 +42,11 @@ enum class part : std::uint8_t {
     array,           // first = element, second = bound or 0
     member_pointer,  // first = class, second = member
     vendor_qualified,
-    vector,      // first = element, second = number
-    literal,     // first = type, second = offset, third = length, flags = negative
-    lambda,      // first = list, second = number
-    unnamed,     // second = number
-    local,       // first = function, second = entity
+    vector,   // first = element, second = number
+    literal,  // first = type, second = offset, third = length, flags = negative
+    lambda,   // first = list, second = number
+    unnamed,  // second = number
+    local,    // first = function, second = entity
     string_literal,
     default_argument,  // first = entity, second = number
     special,           // first = index in demangle_words, second = what it is for

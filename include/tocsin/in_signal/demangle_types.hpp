@@ -9,27 +9,45 @@
 
 namespace tocsin::in_signal {
 
-inline part_number demangle_parser::type() noexcept { return budget_.left() ? type_unguarded() : part_number{0}; }
+inline part_number demangle_parser::type() noexcept {
+    return budget_.left() ? type_unguarded() : part_number{0};
+}
 
 inline part_number demangle_parser::type_unguarded() noexcept {
     switch (peek()) {
         case 'r':
         case 'V':
-        case 'K': return qualified_type();
-        case 'P': return wrapped(part::pointer);
-        case 'R': return wrapped(part::lvalue_reference);
-        case 'O': return wrapped(part::rvalue_reference);
-        case 'C': return wrapped(part::complex);
-        case 'G': return wrapped(part::imaginary);
-        case 'F': return remembered(function_type());
-        case 'A': return remembered(array_type());
-        case 'M': return remembered(member_pointer_type());
-        case 'U': return remembered(vendor_qualified_type());
-        case 'D': return type_of_d();
-        case 'S': return type_of_s();
-        case 'T': return type_of_t();
-        case 'u': ++at_; return remembered(source_name());
-        default: return is_lower(peek()) ? builtin_type() : remembered(class_type());
+        case 'K':
+            return qualified_type();
+        case 'P':
+            return wrapped(part::pointer);
+        case 'R':
+            return wrapped(part::lvalue_reference);
+        case 'O':
+            return wrapped(part::rvalue_reference);
+        case 'C':
+            return wrapped(part::complex);
+        case 'G':
+            return wrapped(part::imaginary);
+        case 'F':
+            return remembered(function_type());
+        case 'A':
+            return remembered(array_type());
+        case 'M':
+            return remembered(member_pointer_type());
+        case 'U':
+            return remembered(vendor_qualified_type());
+        case 'D':
+            return type_of_d();
+        case 'S':
+            return type_of_s();
+        case 'T':
+            return type_of_t();
+        case 'u':
+            ++at_;
+            return remembered(source_name());
+        default:
+            return is_lower(peek()) ? builtin_type() : remembered(class_type());
     }
 }
 
@@ -89,10 +107,13 @@ inline part_number demangle_parser::type_of_d() noexcept {
             return remembered(wrap(part::vector, type(), static_cast<part_number>(count)));
         }
         case 'o':
-        case 'x': return remembered(function_type());
+        case 'x':
+            return remembered(function_type());
         case 't':
-        case 'T': return 0;
-        default: break;
+        case 'T':
+            return 0;
+        default:
+            break;
     }
     part_number const found = word('D', peek(1));
     at_ += found != 0 ? 2 : 0;
@@ -127,8 +148,7 @@ inline part_number demangle_parser::class_type() noexcept {
 inline part_number demangle_parser::vendor_qualified_type() noexcept {
     if (!take('U')) return 0;
     part_number qualifier = source_name();
-    if (qualifier != 0 && peek() == 'I')
-        qualifier = join(part::instance, qualifier, template_arguments());
+    if (qualifier != 0 && peek() == 'I') qualifier = join(part::instance, qualifier, template_arguments());
     return qualifier == 0 ? part_number{0} : join(part::vendor_qualified, type(), qualifier);
 }
 
@@ -235,11 +255,15 @@ inline part_number demangle_parser::template_arguments() noexcept {
 
 inline part_number demangle_parser::template_argument() noexcept {
     switch (peek()) {
-        case 'L': return literal();
+        case 'L':
+            return literal();
         case 'I':
-        case 'J': return argument_pack();
-        case 'X': return 0;
-        default: return type();
+        case 'J':
+            return argument_pack();
+        case 'X':
+            return 0;
+        default:
+            return type();
     }
 }
 
@@ -268,9 +292,9 @@ inline part_number demangle_parser::literal() noexcept {
     std::uint8_t const flags = take('n') ? is_negative : std::uint8_t{0};
     std::size_t const begin = at_;
     while (is_digit(peek()) || (peek() >= 'a' && peek() <= 'f')) ++at_;
-    std::size_t const length = at_ - begin;
+    auto const length = static_cast<std::uint16_t>(at_ - begin);
     if (length == 0 || !take('E')) return 0;
-    return add(part::literal, kind, static_cast<part_number>(begin), static_cast<std::uint16_t>(length), flags);
+    return add(part::literal, kind, static_cast<part_number>(begin), length, flags);
 }
 
 }  // namespace tocsin::in_signal

@@ -97,8 +97,8 @@ class eh_frame {
         return false;
     }
 
-    // One read for the entries of nearly all compilers, which are many: true if it is such a one and does not
-    // cover the address.
+    // One read for each of the many entries that do not cover the address. Supposes that all of an object are
+    // encoded as the last one looked at, which compilers and linkers see to.
     bool passes_by(std::uintptr_t record, std::uintptr_t address, std::uintptr_t& next) noexcept {
         constexpr std::uint8_t relative_4_bytes = 0x1b;
         struct {
@@ -109,7 +109,7 @@ class eh_frame {
         if (shared_at_ == 0 || kept_.encoding != relative_4_bytes || !budget_.spend() ||
             !records_.read(record, start) || start.length < sizeof(start) || start.length == 0xffff'ffff)
             return false;
-        if (start.distance == 0 || record + 4 - start.distance != shared_at_) return false;
+        if (start.distance == 0) return false;
         std::uintptr_t const begin = record + 8 + static_cast<std::uintptr_t>(std::intptr_t{start.begin});
         next = record + sizeof(start.length) + start.length;
         return address - begin >= start.bytes;

@@ -182,7 +182,8 @@ inline bool elf_image::find_symbols(std::uint32_t type, symbol_table& table) noe
     Elf64_Shdr strings{};
     if (!there || !section(symbols.sh_link, strings) || strings.sh_type != SHT_STRTAB) return false;
     if ((strings.sh_flags & SHF_COMPRESSED) != 0) return false;
-    table = {symbols.sh_offset, symbols.sh_size / sizeof(Elf64_Sym), strings.sh_offset, strings.sh_size, true};
+    std::uint64_t const count = symbols.sh_size / sizeof(Elf64_Sym);
+    table = {symbols.sh_offset, count, strings.sh_offset, strings.sh_size, true};
     return true;
 }
 
@@ -246,8 +247,8 @@ inline bool elf_image::find_build_id(build_id& id) noexcept {
         return true;
     Elf64_Phdr one{};
     for (std::uint64_t i = 0; segment(i, one); ++i)
-        if (one.p_type == PT_NOTE && find_note(in_memory() ? loaded_offset(one.p_vaddr) : one.p_offset,
-                                               one.p_filesz, one.p_align, id))
+        if (one.p_type == PT_NOTE &&
+            find_note(in_memory() ? loaded_offset(one.p_vaddr) : one.p_offset, one.p_filesz, one.p_align, id))
             return true;
     return false;
 }

@@ -93,9 +93,9 @@ inline void call_foreign(arrival& a, link& which, disposition const& previous) n
     {
         foreign_call const noted{a, which};
         if ((previous.flags & SA_SIGINFO) != 0)
-            as_entry(previous.handler)(a.signal, a.info, a.context);
+            as_foreign_entry(previous.handler)(a.signal, a.info, a.context);
         else
-            previous.handler(a.signal);
+            as_foreign_handler(previous.handler)(a.signal);
     }
     change_mask(SIG_SETMASK, &before, nullptr);
 }
@@ -126,7 +126,7 @@ inline bool deliver(arrival& a) noexcept {
     bool claimed = false;
     for (link* at = first_link(a, of); at != nullptr; at = at->older.load()) {
         if (!at->is_claim()) {
-            meet_foreign(a, *at, here);
+            if (claimed || !a.simulated) meet_foreign(a, *at, here);
             return claimed;
         }
         claimed = true;

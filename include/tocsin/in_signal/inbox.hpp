@@ -43,7 +43,11 @@ struct ring {
     atomic<std::int32_t> parked_everywhere;  // more threads are parked than have a place below
     atomic<std::int32_t> parked[parked_threads];
 
-    std::uint64_t used() const noexcept { return tail.load() - head.load(); }
+    // In this order: the difference may be too large for a moment, but never below zero.
+    std::uint64_t used() const noexcept {
+        std::uint64_t const first = head.load();
+        return tail.load() - first;
+    }
     bool full() const noexcept { return used() >= places / 2; }
 };
 
@@ -71,6 +75,19 @@ inline void wake(inbox& box) noexcept {
     if (box.thread != nullptr && box.thread->work.exchange(1) == 0) futex_wake(box.thread->work.address(), 1);
 }
 
+// Empties a ring that other threads may have been writing and reading when the process forked: every place is made
+// ready for its next turn.
+inline void forget_all(ring& r) noexcept {
+    std::uint64_t const tail = r.tail.load();
+    r.head.store(tail);
+    for (std::uint64_t i = 0; i < r.places; ++i) {
+        std::uint64_t const position = tail + i;
+        queued_record& place = r.records[position & (r.places - 1)];
+        std::uint64_t const turn = position / r.places * 2;
+        if (place.turn.load_relaxed() != turn) place.turn.store(turn);
+    }
+}
+
 // A forked child starts without what its parent had pending.
 inline void start_clean(inbox& box, std::int32_t process) noexcept {
     if (box.process.load() == process) return;
@@ -80,7 +97,7 @@ inline void start_clean(inbox& box, std::int32_t process) noexcept {
         record.state.store(record_empty);
     }
     for (ring* r : box.rings)
-        if (r != nullptr) r->head.store(r->tail.load());
+        if (r != nullptr) forget_all(*r);
     box.process.store(process);
 }
 

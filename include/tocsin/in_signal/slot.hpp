@@ -27,8 +27,15 @@ using entry_function = void (*)(int, siginfo_t*, void*);
 inline void (*as_handler(entry_function entry) noexcept)(int) {
     return reinterpret_cast<void (*)(int)>(reinterpret_cast<void*>(entry));
 }
-inline entry_function as_entry(void (*handler)(int)) noexcept {
-    return reinterpret_cast<entry_function>(reinterpret_cast<void*>(handler));
+// Declared not to throw: an exception that leaves a handler ends the process one way or the other, and this way the
+// compiler adds no code of its own for it.
+using foreign_handler = void (*)(int) noexcept;
+using foreign_entry = void (*)(int, siginfo_t*, void*) noexcept;
+inline foreign_handler as_foreign_handler(void (*handler)(int)) noexcept {
+    return reinterpret_cast<foreign_handler>(reinterpret_cast<void*>(handler));
+}
+inline foreign_entry as_foreign_entry(void (*handler)(int)) noexcept {
+    return reinterpret_cast<foreign_entry>(reinterpret_cast<void*>(handler));
 }
 
 // What is to happen after a link has had its turn.
@@ -138,9 +145,10 @@ struct arrival {
     }
 
     place place_of(std::int32_t built_in) noexcept {
-        if (pid() == built_in) return place::home;
         std::int32_t const live = in->live_process->load_relaxed();
-        return live == 0 || live == pid() ? place::forked : place::borrowed;
+        if (live == 0) return place::forked;  // before the pid: a child in a pid namespace may have the parent's
+        if (pid() == built_in) return place::home;
+        return live == pid() ? place::forked : place::borrowed;
     }
 };
 

@@ -14,6 +14,7 @@ struct stop_request {
     atomic<std::uint32_t> to_dispatch;    // 1 while the dispatcher has to do its part
     atomic<std::uint32_t> dispatched;
     atomic<std::int32_t> process;
+    atomic<std::int32_t> asked_in;        // the process that `first` came to
     service* thread;
 
     bool requested() const noexcept { return first.load_relaxed() != 0; }
@@ -37,7 +38,10 @@ struct ask_to_stop {
         if (where == place::borrowed) return;
         std::uint64_t const now = monotonic();
         std::uint64_t first = 0;
-        if (stop->first.compare_exchange(first, now)) return note_stop(*stop, where);
+        if (stop->first.compare_exchange(first, now)) {
+            stop->asked_in.store(a.pid());
+            return note_stop(*stop, where);
+        }
         bool const again = stop->dispatched.load() != 0 || now - first >= patience;
         if (again && !every_time && a.signal != 0) take_default(a);
     }

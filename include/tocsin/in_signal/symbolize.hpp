@@ -61,7 +61,7 @@ struct name_pool {
 
 // The object that the addresses are in.
 struct module_file {
-    char const* path;          // "": the program's own file
+    char const* path;           // "": the program's own file
     std::uintptr_t header = 0;  // where its ELF header is mapped; 0: not known, the file is taken as it is
 };
 
@@ -227,7 +227,8 @@ inline bool address_namer::scan(elf_image& image, symbol_table const& table) noe
     for (std::uint64_t index = 0; index < count; index += batch) {
         std::uint64_t const left = count - index;
         std::size_t const wanted = (left < batch ? left : batch) * sizeof(Elf64_Sym);
-        std::size_t const got = image.read_some(table.symbols + index * sizeof(Elf64_Sym), memory_.scratch, wanted);
+        std::uint64_t const from = table.symbols + index * sizeof(Elf64_Sym);
+        std::size_t const got = image.read_some(from, memory_.scratch, wanted);
         for (std::size_t at = 0; at + sizeof(Elf64_Sym) <= got; at += sizeof(Elf64_Sym)) {
             Elf64_Sym symbol;
             __builtin_memcpy(&symbol, memory_.scratch + at, sizeof symbol);
@@ -258,13 +259,16 @@ inline void address_namer::consider(Elf64_Sym const& symbol) noexcept {
     ++steps_;
     if (low == count_) return;
     unsigned const visible = binding == STB_GLOBAL ? 2 : binding == STB_WEAK ? 1 : 0;
-    symbol_choice const choice{value,          symbol.st_size, symbol.st_name,
-                               symbol.st_shndx, static_cast<std::uint8_t>((function ? 4U : 0U) + visible),
+    symbol_choice const choice{value,
+                               symbol.st_size,
+                               symbol.st_name,
+                               symbol.st_shndx,
+                               static_cast<std::uint8_t>((function ? 4U : 0U) + visible),
                                true};
     symbol_choice& before = queries_[low].before;
     // Of two at one place the one with an extent knows where the function ends.
-    bool const knows_more = (choice.size != 0) != (before.size != 0) ? choice.size != 0
-                                                                     : choice.rank > before.rank;
+    bool const knows_more =
+        (choice.size != 0) != (before.size != 0) ? choice.size != 0 : choice.rank > before.rank;
     if (!before.any || value > before.value || (value == before.value && knows_more)) before = choice;
     for (std::size_t i = low; i < count_ && queries_[i].address - value < symbol.st_size; ++i, ++steps_) {
         if (steps_ > most_steps) return;
@@ -321,7 +325,8 @@ inline bool address_namer::store_name(elf_image& image, symbol_table const& tabl
     if (at == 0 || at >= table.strings_size || pool_.capacity - pool_.used < 2) return false;
     std::uint64_t const left = table.strings_size - at;
     auto* const text = reinterpret_cast<char*>(memory_.scratch);
-    std::size_t const got = image.read_some(table.strings + at, text, left < longest_read ? left : longest_read);
+    std::size_t const wanted = left < longest_read ? left : longest_read;
+    std::size_t const got = image.read_some(table.strings + at, text, wanted);
     std::size_t size = length_of(text, got);
     bool const whole = size < got;
     for (std::size_t i = 1; i < size; ++i)

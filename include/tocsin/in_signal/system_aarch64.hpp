@@ -44,4 +44,20 @@ inline std::uintptr_t stack_pointer(ucontext_t const& context) noexcept {
     return static_cast<std::uintptr_t>(context.uc_mcontext.sp);
 }
 
+// The control and status words of the floating-point unit, put back at the end of the scope. The kernel does the
+// same around a handler; this is for code that calls one without it.
+class floating_point_environment {
+  public:
+    floating_point_environment() noexcept {
+        __asm__ volatile("mrs %0, fpcr\n\tmrs %1, fpsr" : "=r"(control_), "=r"(status_));
+    }
+    ~floating_point_environment() { __asm__ volatile("msr fpcr, %0\n\tmsr fpsr, %1" : : "r"(control_), "r"(status_)); }
+    floating_point_environment(floating_point_environment const&) = delete;
+    floating_point_environment& operator=(floating_point_environment const&) = delete;
+
+  private:
+    std::uint64_t control_;
+    std::uint64_t status_;
+};
+
 }  // namespace tocsin::in_signal

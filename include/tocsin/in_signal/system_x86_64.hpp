@@ -40,4 +40,20 @@ inline std::uintptr_t stack_pointer(ucontext_t const& context) noexcept {
     return static_cast<std::uintptr_t>(context.uc_mcontext.gregs[REG_RSP]);
 }
 
+// The control words of the floating-point units, put back at the end of the scope. The kernel does the same around
+// a handler; this is for code that calls one without it.
+class floating_point_environment {
+  public:
+    floating_point_environment() noexcept {
+        __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(mxcsr_), "=m"(control_));
+    }
+    ~floating_point_environment() { __asm__ volatile("ldmxcsr %0\n\tfldcw %1" : : "m"(mxcsr_), "m"(control_)); }
+    floating_point_environment(floating_point_environment const&) = delete;
+    floating_point_environment& operator=(floating_point_environment const&) = delete;
+
+  private:
+    std::uint32_t mxcsr_;
+    std::uint16_t control_;
+};
+
 }  // namespace tocsin::in_signal

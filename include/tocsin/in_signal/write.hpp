@@ -114,6 +114,13 @@ class output {
         unsigned short size[4]{};
         int type = 0;
         unsigned type_size = sizeof type;
+        // What can never be written poll(2) would wait for, and reopening a pipe's reading end would make
+        // it writable.
+        long const flags = system_call(SYS_fcntl, fd_, F_GETFL);
+        if (flags == -EBADF || (flags >= 0 && (flags & O_ACCMODE) == O_RDONLY)) {
+            error_ = EBADF;
+            return;
+        }
         bool const waits = system_call(SYS_fcntl, fd_, F_GETPIPE_SZ) >= 0 ||
                            system_call(SYS_ioctl, fd_, get_window_size, as_word(size)) >= 0;
         if (waits)
@@ -123,10 +130,8 @@ class output {
             way_ = way::socket;
     }
 
-    // The thread's own directory: that of the process is empty once the main thread has ended. The reading
-    // end of a pipe could be opened for writing this way; writing to it is an error and stays one.
+    // The thread's own directory: that of the process is empty once the main thread has ended.
     void reopen() noexcept {
-        if ((system_call(SYS_fcntl, fd_, F_GETFL) & O_ACCMODE) == O_RDONLY) return;
         fixed_line<64> path;
         path.text("/proc/thread-self/fd/").decimal(fd_).character('\0');
         own_ = openat(AT_FDCWD, path.data(), O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
@@ -171,8 +176,8 @@ class output {
             std::uint64_t const left = now < deadline_ ? deadline_ - now : 0;
             timespec limit{static_cast<time_t>(left / 1'000'000'000U),
                            static_cast<long>(left % 1'000'000'000U)};
-            long const answer = system_call(SYS_ppoll, as_word(&question), 1, as_word(&limit), 0,
-                                            sizeof(kernel_set));
+            long const answer =
+                system_call(SYS_ppoll, as_word(&question), 1, as_word(&limit), 0, sizeof(kernel_set));
             if (answer > 0) return true;
             if (answer == 0) return fail(ETIMEDOUT);
             if (answer != -EINTR) return true;  // poll is refused: let the write tell

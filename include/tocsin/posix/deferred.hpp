@@ -27,9 +27,9 @@ using deferred_runner = void (*)(void* owner, delivery const&, unsigned& step);
 
 // A source that belongs to a guard's state.
 struct owned_source : source {
-    void* owner;
-    void (*keep_owner)(void*) noexcept;
-    void (*release_owner)(void*) noexcept;
+    void* owner = nullptr;
+    void (*keep_owner)(void*) noexcept = nullptr;
+    void (*release_owner)(void*) noexcept = nullptr;
 
     void belong_to(opening const& to) noexcept {
         owner = to.owner;
@@ -80,6 +80,9 @@ class call_queue : owned_source {
     ~call_queue() { remove_rings(box); }
 
   private:
+    // What the parent had pending is the parent's, also if another guard's row has the dispatcher run in the child.
+    bool is_at_home() const noexcept { return box.process.load() == in_signal::getpid(); }
+
     bool may_go_on() const noexcept {
         return closed_.load() == 0 && __atomic_load_n(&in_->exiting, __ATOMIC_SEQ_CST) == 0;
     }
@@ -87,7 +90,7 @@ class call_queue : owned_source {
     // Runs what is there now, lowest signal first, and leaves as soon as anything new has been posted: it may be a
     // stop, and stops come first.
     void run_round() noexcept {
-        if (bits_.load() == 0 || !may_go_on()) return;
+        if (bits_.load() == 0 || !may_go_on() || !is_at_home()) return;
         set_mask(mask_);
         run_all();
         set_mask(all_but_faults(*in_));
@@ -98,7 +101,7 @@ class call_queue : owned_source {
         service& of = in_->services[in_signal::dispatcher];
         for (std::uint64_t left = bits_.load(); left != 0; left &= left - 1) {
             int const place = lowest(left);
-            std::uint64_t waiting = place > in_signal::watchdog_place ? box.rings[place]->used() : 1;
+            std::uint64_t waiting = waiting_at(box, place);
             delivery what;
             while (waiting-- != 0 && may_go_on() && take(*in_, box, place, what)) {
                 unsigned step = 0;
@@ -207,10 +210,11 @@ class safe_point {
 
     std::size_t run_place(int place) {
         std::size_t ran = 0;
-        std::uint64_t waiting = place > in_signal::watchdog_place ? box.rings[place]->used() : 1;
+        std::uint64_t waiting = waiting_at(box, place);
         if (unfinished_[place].step != 0) {
             rest const left = unfinished_[place];
             unfinished_[place].step = 0;
+            ++ran;
             run_one(place, left.what, left.step);
             if (closed_.load() != 0) return ran;
         }

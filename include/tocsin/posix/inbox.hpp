@@ -38,6 +38,14 @@ inline void remove_rings(inbox& box) noexcept {
     }
 }
 
+// How many deliveries of a signal a walk may take, so that a flood cannot hold it. At least one: a bit whose delivery
+// another thread was faster to take is cleared by looking for it.
+inline std::uint64_t waiting_at(inbox const& box, int place) noexcept {
+    if (place <= in_signal::watchdog_place) return 1;
+    std::uint64_t const used = box.rings[place]->used();
+    return used != 0 ? used : 1;
+}
+
 namespace detail {
 
 // Asks a thread that left its handler with `signal` masked to open it again. False if the kernel's queue is full.
@@ -71,31 +79,45 @@ inline bool take_one_waiting(ring& r, int signal) noexcept {
     return taken == signal;
 }
 
-inline void open_thread(in_signal::table& in, ring& r, std::int32_t thread, int signal) noexcept {
-    if (thread == in_signal::gettid()) return open_here(signal);
-    while (!ask_to_open(in, thread, signal) && !r.full() && take_one_waiting(r, signal)) {
+// False if the thread could not be asked, because others keep the kernel's queue full.
+inline bool open_thread(in_signal::table& in, ring& r, std::int32_t thread, int signal) noexcept {
+    if (thread == in_signal::gettid()) {
+        open_here(signal);
+        return true;
     }
+    while (!ask_to_open(in, thread, signal))
+        if (r.full() || !take_one_waiting(r, signal)) return false;
+    return true;
 }
 
-inline void open_all_threads(in_signal::table& in, ring& r, int signal) noexcept {
+inline bool open_all_threads(in_signal::table& in, ring& r, int signal) noexcept {
     DIR* const tasks = ::opendir("/proc/self/task");
-    if (tasks == nullptr) return;
+    if (tasks == nullptr) return false;
+    bool all = true;
     while (dirent const* const entry = ::readdir(tasks)) {
         std::int32_t thread = 0;
         for (char const* digit = entry->d_name; *digit >= '0' && *digit <= '9'; ++digit)
             thread = thread * 10 + (*digit - '0');
-        if (thread != 0) open_thread(in, r, thread, signal);
+        if (thread != 0) all = open_thread(in, r, thread, signal) && all;
     }
     ::closedir(tasks);
+    return all;
 }
 
-// Opens a signal on the threads that a full ring made mask it.
-inline void reopen(in_signal::table& in, ring& r, int signal) noexcept {
-    if (r.used() > r.places / 4) return;
-    if (r.parked_everywhere.load() != 0 && r.parked_everywhere.exchange(0) != 0) open_all_threads(in, r, signal);
-    for (auto& place : r.parked)
-        if (place.load() != 0)
-            if (std::int32_t const thread = place.exchange(0)) open_thread(in, r, thread, signal);
+// Opens a signal on the threads that a full ring made mask it. Whoever could not be asked stays noted; false then.
+inline bool reopen(in_signal::table& in, ring& r, int signal) noexcept {
+    if (r.used() > r.places / 4) return true;
+    bool all = true;
+    if (r.parked_everywhere.load() != 0 && r.parked_everywhere.exchange(0) != 0)
+        all = open_all_threads(in, r, signal);
+    if (!all) r.parked_everywhere.store(1);
+    for (auto& place : r.parked) {
+        std::int32_t const thread = place.load();
+        if (thread == 0 || !place.replace(thread, 0) || open_thread(in, r, thread, signal)) continue;
+        all = false;
+        if (!place.replace(0, thread)) r.parked_everywhere.store(1);
+    }
+    return all;
 }
 
 inline bool pop(ring& r, delivery& what) noexcept {
@@ -117,24 +139,32 @@ inline bool pop(ring& r, delivery& what) noexcept {
 
 inline bool take_realtime(in_signal::table& in, inbox& box, int signal, delivery& what) noexcept {
     ring& r = *box.rings[signal];
-    bool taken = pop(r, what);
-    reopen(in, r, signal);
-    if (r.used() != 0) return taken || pop(r, what);
-    box.bits->fetch_and(~in_signal::bit_of(signal));
-    if (r.used() != 0) box.bits->fetch_or(in_signal::bit_of(signal));
+    std::uint64_t const bit = in_signal::bit_of(signal);
+    bool const taken = pop(r, what);
+    bool const all_open = reopen(in, r, signal);
+    if (r.used() != 0) {
+        if ((box.bits->load() & bit) == 0) box.bits->fetch_or(bit);
+        return taken || pop(r, what);
+    }
+    if (!all_open) return taken;  // the bit stays: the next look asks again
+    box.bits->fetch_and(~bit);
+    if (r.used() != 0) box.bits->fetch_or(bit);
     return taken;
 }
 
-inline bool take_standard(inbox& box, int place, delivery& what) noexcept {
-    in_signal::standard_record& record = box.standard[place];
-    box.bits->fetch_and(~in_signal::bit_of(place));
-    // a record that is being written has its bit set again by who writes it
+// A record that is being written counts as not there: who writes it tells again when it is done.
+inline bool take_record(in_signal::standard_record& record, delivery& what) noexcept {
     if (!record.state.replace(in_signal::record_written, in_signal::record_being_read)) return false;
     delivery const first = record.first;
     record.state.store(in_signal::record_empty);
     std::uint64_t const arrivals = record.arrivals.exchange(0);
     what = first.merged(arrivals);
     return arrivals != 0;
+}
+
+inline bool take_standard(inbox& box, int place, delivery& what) noexcept {
+    box.bits->fetch_and(~in_signal::bit_of(place));
+    return take_record(box.standard[place], what);
 }
 
 }  // namespace detail

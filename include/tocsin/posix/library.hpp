@@ -28,8 +28,8 @@ namespace tocsin::posix {
 // Every signal but the faults and the reserved one; those two stay open wherever the library blocks signals.
 inline in_signal::kernel_set all_but_faults(in_signal::table const& in) noexcept {
     in_signal::kernel_set set = ~in_signal::kernel_set{0};
-    for (int const fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT})
-        set &= ~in_signal::bit_of(fault);
+    for (int signal = 1; signal <= tocsin::detail::standard_signals; ++signal)
+        if (is_fault(signal)) set &= ~in_signal::bit_of(signal);
     if (int const reserved = in.reserved_signal.load()) set &= ~in_signal::bit_of(reserved);
     return set;
 }

@@ -11,13 +11,15 @@
 namespace tocsin::in_signal {
 
 struct source {
-    source* next;
-    void (*first)(source&) noexcept;  // runs before the `then` of every source; may be null
-    void (*then)(source&) noexcept;   // may be null
-    void (*keep)(source&) noexcept;   // counts a reference to the owner
-    void (*release)(source&) noexcept;
-    std::uint64_t round;
-    atomic<std::uint32_t> busy;
+    source* next = nullptr;
+    void (*first)(source&) noexcept = nullptr;  // runs before the `then` of every source; may be null
+    void (*then)(source&) noexcept = nullptr;   // may be null
+    void (*keep)(source&) noexcept = nullptr;   // counts a reference to the owner
+    void (*release)(source&) noexcept = nullptr;
+    std::uint64_t round = 0;      // guarded by the table's lock
+    atomic<std::uint32_t> busy;   // while the service is inside: the process that it runs in, for a forked child
+                                  // does not have the thread that would end it
+    bool left_from_inside = false;  // removed by its own work; the service gives the reference back
 };
 
 }  // namespace tocsin::in_signal
@@ -29,23 +31,32 @@ using in_signal::source;
 
 namespace detail {
 
-// The next source that has not had its turn in this round, kept alive and marked busy.
+inline std::uint32_t busy_here() noexcept { return static_cast<std::uint32_t>(in_signal::getpid()); }
+
+// The next source that has not had its turn in this round, marked busy.
 inline source* next_source(table& in, service& of, std::uint64_t round) noexcept {
     table_lock const locked{in};
     for (source* at = of.sources; at != nullptr; at = at->next) {
         if (at->round >= round) continue;
         at->round = round;
-        at->busy.store(1);
-        at->keep(*at);
+        at->busy.store(busy_here());
         return at;
     }
     return nullptr;
 }
 
+// Once it is not busy, whoever removes the source may free it: nothing of it is touched any more but its address.
 inline void give_back(source& done) noexcept {
+    if (done.left_from_inside) return done.release(done);
+    std::uint32_t* const waited_for = done.busy.address();
     done.busy.store(0);
-    in_signal::futex_wake(done.busy.address(), 1 << 30);
-    done.release(done);
+    in_signal::futex_wake(waited_for, 1 << 30);
+}
+
+// A service that starts anew in a forked child counts its rounds from the beginning.
+inline void forget_rounds(table& in, service& of) noexcept {
+    table_lock const locked{in};
+    for (source* at = of.sources; at != nullptr; at = at->next) at->round = 0;
 }
 
 inline void run_round(table& in, service& of, std::uint64_t& round) noexcept {
@@ -65,6 +76,7 @@ template <in_signal::service_name Name>
 void* serve(void* argument) {
     auto& in = *static_cast<table*>(argument);
     service& of = in.services[Name];
+    forget_rounds(in, of);
     for (std::uint64_t round = 0;;) {
         while (of.work.load() == 0) in_signal::futex_wait(of.work.address(), 0);
         of.work.store(0);
@@ -80,6 +92,7 @@ failure add_source(table& in, source& added) noexcept {
     {
         table_lock const locked{in};
         service& of = in.services[Name];
+        added.round = 0;
         added.next = of.sources;
         of.sources = &added;
     }
@@ -95,8 +108,13 @@ inline void remove_source(table& in, in_signal::service_name name, source& remov
         while (*at != nullptr && *at != &removed) at = &(*at)->next;
         if (*at != nullptr) *at = removed.next;
     }
-    bool const elsewhere = of.process.load() == in_signal::getpid() && of.thread.load() != in_signal::thread_pointer();
-    while (elsewhere && removed.busy.load() != 0) in_signal::futex_wait(removed.busy.address(), 1);
+    std::uint32_t const here = detail::busy_here();
+    if (of.thread.load() != in_signal::thread_pointer()) {
+        while (removed.busy.load() == here) in_signal::futex_wait(removed.busy.address(), here);
+    } else if (removed.busy.load() == here && !removed.left_from_inside) {
+        removed.left_from_inside = true;
+        removed.keep(removed);
+    }
 }
 
 inline void wake_service(service& of) noexcept {

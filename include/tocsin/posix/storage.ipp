@@ -9,12 +9,10 @@
 
 namespace tocsin::posix {
 
-alignas(alignof(in_signal::table)) inline constinit unsigned char
-    raw_table [[gnu::visibility("hidden")]][sizeof(in_signal::table)] = {};
+alignas(alignof(in_signal::table)) static constinit unsigned char raw_table[sizeof(in_signal::table)] = {};
 
-inline constexpr raw_storage own_storage [[gnu::visibility("hidden")]]{
-    raw_table, sizeof raw_table,
-    {configured::records, configured::frames, configured::alternate_stack_bytes}};
+static constexpr raw_storage own_storage{
+    raw_table, sizeof raw_table, {configured::records, configured::frames, configured::alternate_stack_bytes}};
 
 }  // namespace tocsin::posix
 

@@ -31,6 +31,7 @@ class wakeup {
     failure replace() noexcept {
         int const fresh = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (fresh < 0) return {errno, "eventfd", 0};
+        if (fresh == fd_) return {};  // the child had closed it
         int const result = ::dup3(fresh, fd_, O_CLOEXEC);
         int const reason = errno;
         ::close(fresh);

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+// `block<SIG…>`: signals wait while a scope runs.
+#pragma once
+
+#include <tocsin/error.hpp>
+#include <tocsin/on.hpp>
+#include <tocsin/posix/mask.hpp>
+
+namespace tocsin {
+
+// Adds signals to the calling thread's mask; the destructor, which has to run on the same thread, puts the mask back
+// that was there. Blocks nest. What arrives meanwhile is pending and is delivered afterwards, standard signals once.
+// New threads inherit the mask. Fault signals are refused: a fault while its signal is blocked ends the process
+// without any handler being called.
+template <auto... Signals>
+class [[nodiscard]] block {
+    static_assert(detail::check_signals<Signals...>());
+    static_assert((!detail::names_a_fault<Signals>() && ...),
+                  "tocsin: a fault whose signal is blocked ends the process without a report; leave fault signals open");
+
+  public:
+    // Throws tocsin::error (EINVAL) for a real-time signal that this system does not have.
+    block() : mask_{set()} {
+#if defined(__cpp_exceptions)
+        if (failure const refused = mask_.refused()) throw error{refused.errno_code, refused.call, refused.signal};
+#endif
+    }
+
+  private:
+    static posix::signals_in set() noexcept {
+        int const all[] = {static_cast<int>(Signals)...};
+        posix::signals_in set;
+        for (int const signal : all) set.add(signal);
+        return set;
+    }
+
+    posix::mask mask_;
+};
+
+}  // namespace tocsin

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+// `dump_threads`: a report of where every thread stands; and `dump(fd)`, the same as a function.
+#pragma once
+
+#include <new>
+
+#include <tocsin/on.hpp>
+#include <tocsin/posix/reporter.hpp>
+
+namespace tocsin {
+
+struct dump_word {};
+
+// The reaction, with its words: `to(fd)`, `to_file(path)`, `this_thread()`.
+template <bool Directed>
+struct dump_threads_t {
+    using word = dump_word;
+    static constexpr stage where = stage::handler;
+    static constexpr bool on_fault = true;
+    static constexpr bool on_hang = true;
+    static constexpr bool captures = true;
+
+    constexpr dump_threads_t() noexcept = default;
+    constexpr dump_threads_t(int fd, char const* path, bool this_thread_only) noexcept
+        : target_fd{fd}, target_path{path}, only_this_thread{this_thread_only} {}
+    // The words are copied, what a guard has opened with them is not.
+    constexpr dump_threads_t(dump_threads_t const& other) noexcept
+        : dump_threads_t{other.target_fd, other.target_path, other.only_this_thread} {}
+    dump_threads_t& operator=(dump_threads_t const&) = delete;
+    constexpr ~dump_threads_t() { delete job; }
+
+    // To this descriptor. The guard takes a duplicate; a closed one is refused.
+    constexpr dump_threads_t<true> to(int fd) const noexcept {
+        static_assert(!Directed, "tocsin: this report has its place already; say to(fd) or to_file(path) once");
+        return {fd, nullptr, only_this_thread};
+    }
+    // To a new file for each report, readable by its owner only. {pid} and {time} (UTC) in the name are filled in. The
+    // directory is opened with the guard and has to exist; a name that is taken gets a number behind it.
+    constexpr dump_threads_t<true> to_file(char const* path) const noexcept {
+        static_assert(!Directed, "tocsin: this report has its place already; say to(fd) or to_file(path) once");
+        return {2, path, only_this_thread};
+    }
+    // Only the thread that took the signal.
+    constexpr dump_threads_t this_thread() const noexcept { return {target_fd, target_path, true}; }
+
+    failure open(posix::opening const& to) noexcept {
+        job = ::new (std::nothrow) posix::report_job;
+        if (job == nullptr) return {ENOMEM, "operator new", 0};
+        request = &job->request;
+        target = &job->target;
+        job->this_thread_only = only_this_thread;
+        return job->open(to, target_fd, target_path);
+    }
+    failure start() noexcept { return job->start(); }
+    failure rearm() noexcept { return job->rearm(); }
+    void close() noexcept {
+        if (job != nullptr) job->close();
+    }
+
+    template <bool AtOnce>
+    auto part() const noexcept {
+        if constexpr (AtOnce)
+            return in_signal::report_now{&target, only_this_thread};
+        else
+            return in_signal::ask_for_report{&request};
+    }
+
+    // Public, so that the words can be asked about: provides<decltype(signals), dump_threads>.
+    int target_fd = 2;
+    char const* target_path = nullptr;
+    bool only_this_thread = false;
+    posix::report_job* job = nullptr;  // from the opening of the guard on
+    in_signal::report_request* request = nullptr;
+    in_signal::report_target* target = nullptr;
+};
+
+// Reports the stack of every thread, by default to standard error. Under on_crash, under a watchdog and before a last
+// word it is written at once; otherwise the library's reporter thread writes it, and the process goes on.
+inline constexpr dump_threads_t<false> dump_threads{};
+
+// Writes the same report now, on the calling thread, which is shown first. Answers 0, or the errno of what was refused
+// or could not be written. Runs on any ordinary thread; once it has been called in the process, or a guard with a
+// dump_threads row lives, it is async-signal-safe as well. It waits no longer than a few seconds for threads that do
+// not answer and for a descriptor that takes nothing.
+[[gnu::noinline]] inline int dump(int fd) noexcept {
+    int const kept = errno;
+    in_signal::registers const from = in_signal::here();
+    in_signal::table* in = nullptr;
+    failure refused = posix::find_table(in);
+    if (!refused) refused = posix::provide_captures(*in);
+    if (refused) return refused.errno_code;
+    in_signal::report_desk& desk = *in_signal::desk_of(*in);
+    in_signal::report_turn const turn{desk};
+    if (!turn.taken()) return EBUSY;
+    in_signal::report_order order;
+    order.from = &from;
+    in_signal::report report{*in, desk, order, fd};
+    report.write_all();
+    errno = kept;
+    return report.error();
+}
+
+}  // namespace tocsin

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+// The stack of another thread of this process.
+//
+// Runs in the handler, and on any ordinary thread. A thread that waits is read where it waits and not disturbed; one
+// that runs is sent the library's reserved signal and stores its own frames. Who does not answer in time is given up;
+// a late answer finds its place taken away and writes nothing.
+#pragma once
+
+#include <errno.h>
+
+#include <tocsin/in_signal/slot.hpp>
+#include <tocsin/in_signal/tasks.hpp>
+#include <tocsin/in_signal/unwind.hpp>
+
+namespace tocsin::in_signal {
+
+inline constexpr std::uint32_t most_frames = 256;  // of one thread, whatever the program's limit
+
+enum class stack_source : unsigned char {
+    signalled,     // the thread stored it itself
+    waiting,       // read while it waited
+    moved,         // the same, but it went on meanwhile: may be wrong
+    gone,          // the thread has ended
+    no_answer,     // it neither waits nor answers
+    refused,       // the signal could not be sent
+};
+
+struct stack {
+    stack_source source;
+    walk walked;
+    frame frames[most_frames];
+};
+
+enum request_state : std::uint32_t { request_free, request_asked, request_answering, request_answered };
+
+struct capture_request {
+    atomic<std::uint32_t> state;
+    atomic<std::int32_t> thread;
+    std::uint32_t limit;
+    stack result;
+};
+
+inline constexpr unsigned capture_requests = 4;
+
+// Of the process; one report at a time uses it.
+struct capture_desk {
+    capture_request requests[capture_requests];
+};
+
+// Answers a request to this thread, on the thread itself.
+inline bool answer_capture(capture_desk& desk, arrival& a) noexcept {
+    int const self = gettid();
+    for (capture_request& each : desk.requests) {
+        if (each.thread.load() != self || !each.state.replace(request_asked, request_answering)) continue;
+        careful_reader memory;
+        each.result.walked = unwind(registers_of(*a.context), each.result.frames, each.limit, memory);
+        each.result.source = stack_source::signalled;
+        each.state.store(request_answered);
+        futex_wake(each.state.address(), 1);
+        return true;
+    }
+    return false;
+}
+
+inline capture_request* free_request(capture_desk& desk) noexcept {
+    for (capture_request& each : desk.requests) {
+        each.state.replace(request_answered, request_free);  // an answer that came too late
+        if (each.state.load() == request_free) return &each;
+    }
+    return nullptr;
+}
+
+// Waits until the answer is there or the time is up; false if the request was taken back unanswered.
+inline bool await_answer(capture_request& request, int thread, std::uint64_t deadline) noexcept {
+    constexpr std::uint64_t between_looks = 2'000'000;
+    for (;;) {
+        std::uint32_t const state = request.state.load();
+        if (state == request_answered) return true;
+        bool const late = monotonic() >= deadline;
+        bool const ended = state == request_asked && tgkill(getpid(), thread, 0) != 0;
+        if ((late || ended) && request.state.replace(request_asked, request_free)) return false;
+        if (late && monotonic() >= deadline + 50 * between_looks) return false;  // stuck while answering: lost place
+        futex_wait(request.state.address(), state, between_looks);
+    }
+}
+
+inline void capture_by_signal(table& in, capture_desk& desk, int thread, std::uint32_t limit, std::uint64_t patience,
+                              stack& to) noexcept {
+    to.source = stack_source::no_answer;
+    capture_request* const request = free_request(desk);
+    if (request == nullptr) return;
+    request->limit = limit;
+    request->thread.store(thread);
+    request->state.store(request_asked);
+    int const sent = tgkill(getpid(), thread, in.reserved_signal.load());
+    if (sent != 0) {
+        request->state.store(request_free);
+        to.source = sent == -ESRCH ? stack_source::gone : stack_source::refused;
+        return;
+    }
+    if (!await_answer(*request, thread, monotonic() + patience)) {
+        if (tgkill(getpid(), thread, 0) != 0) to.source = stack_source::gone;
+        return;
+    }
+    __builtin_memcpy(&to, &request->result, offsetof(stack, frames) + sizeof(frame) * request->result.walked.frames);
+    request->thread.store(0);
+    request->state.store(request_free);
+}
+
+// Reads a thread that waits, and looks again afterwards whether it still does.
+inline bool capture_waiting(int thread, std::uint32_t limit, stack& to) noexcept {
+    waiting_at const before = where_it_waits(thread);
+    if (!before.known) return false;
+    careful_reader memory;
+    to.walked = unwind(registers_at(before.pc, before.sp), to.frames, limit, memory);
+    waiting_at const after = where_it_waits(thread);
+    bool const same = after.known && after.pc == before.pc && after.sp == before.sp;
+    to.source = same ? stack_source::waiting : stack_source::moved;
+    return true;
+}
+
+// The stack of `thread`, which is not the calling one. Takes at most `patience` nanoseconds and a little.
+inline void capture(table& in, capture_desk& desk, int thread, std::uint32_t limit, std::uint64_t patience,
+                    stack& to) noexcept {
+    to.walked = {};
+    if (capture_waiting(thread, limit, to) && to.source == stack_source::waiting) return;
+    capture_by_signal(in, desk, thread, limit, patience, to);
+}
+
+}  // namespace tocsin::in_signal

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+// Where a report goes: a descriptor of our own, or a file that is made for it.
+//
+// Runs in the handler. A file is created, never opened: it does not follow a symbolic link, truncate what is there or
+// wait for a reader, and only its owner may read it. Where it cannot be created, the report goes to standard error.
+#pragma once
+
+#include <errno.h>
+
+#include <tocsin/in_signal/format.hpp>
+#include <tocsin/in_signal/system.hpp>
+
+namespace tocsin::in_signal {
+
+inline constexpr std::size_t longest_file_name = 200;
+
+struct report_target {
+    int fd = -1;         // a duplicate: what the program closes or reopens does not matter
+    int directory = -1;  // of the file, opened when the guard was made; -1 for a report to `fd`
+    char file[longest_file_name + 1] = {};  // its name, with {pid} and {time} to be filled in
+};
+
+// Seconds since the epoch as 20260131T235959Z. From days to a date by counting 400-year cycles from March 1.
+inline void append_time(line& to, std::uint64_t seconds) noexcept {
+    std::uint64_t const days = seconds / 86400 + 719468;
+    std::uint64_t const cycle = days / 146097;
+    std::uint64_t const day_of_cycle = days % 146097;
+    std::uint64_t const year_of_cycle =
+        (day_of_cycle - day_of_cycle / 1460 + day_of_cycle / 36524 - day_of_cycle / 146096) / 365;
+    std::uint64_t const day_of_year =
+        day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
+    std::uint64_t const from_march = (5 * day_of_year + 2) / 153;
+    std::uint64_t const month = from_march < 10 ? from_march + 3 : from_march - 9;
+    std::uint64_t const year = cycle * 400 + year_of_cycle + (month <= 2 ? 1 : 0);
+    auto const two = [&to](std::uint64_t value) { to.character(hex_digit(value / 10)).character(hex_digit(value % 10)); };
+    to.decimal(year);
+    two(month);
+    two(day_of_year - (153 * from_march + 2) / 5 + 1);
+    to.character('T');
+    two(seconds / 3600 % 24);
+    two(seconds / 60 % 60);
+    two(seconds % 60);
+    to.character('Z');
+}
+
+// True if `text` begins with `word`, and then moves behind it.
+inline bool skip_word(char const*& text, char const* word) noexcept {
+    std::size_t const size = length_of(word);
+    for (std::size_t i = 0; i < size; ++i)
+        if (text[i] != word[i]) return false;
+    text += size;
+    return true;
+}
+
+// Writes the name with its placeholders filled in; `attempt` other than 0 makes it another one.
+inline void append_file_name(line& to, char const* pattern, int attempt) noexcept {
+    timespec now{};
+    system_call(SYS_clock_gettime, CLOCK_REALTIME, as_word(&now));
+    while (*pattern != '\0') {
+        if (skip_word(pattern, "{pid}"))
+            to.decimal(getpid());
+        else if (skip_word(pattern, "{time}"))
+            append_time(to, static_cast<std::uint64_t>(now.tv_sec));
+        else
+            to.character(*pattern++);
+    }
+    if (attempt != 0) to.character('.').decimal(attempt);
+}
+
+// A descriptor for one report; `close_report` gives it back.
+inline int open_report(report_target const& target) noexcept {
+    if (target.directory < 0) return target.fd;
+    for (int attempt = 0; attempt < 100; ++attempt) {
+        fixed_line<longest_file_name + 64> path;
+        append_file_name(path, target.file, attempt);
+        path.character('\0');
+        int const fd = openat(target.directory, path.data(),
+                              O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
+        if (fd >= 0) return fd;
+        if (fd != -EEXIST) break;
+    }
+    return target.fd;
+}
+
+inline void close_report(report_target const& target, int fd) noexcept {
+    if (fd != target.fd) close(fd);
+}
+
+}  // namespace tocsin::in_signal

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT
+// Reports of a process that goes on, and what every report needs beforehand.
+//
+// Runs on any ordinary thread. The reporter is one of the library's threads: the handler only asks, and the program is
+// held up for as long as its threads take to store their own frames.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <tocsin/in_signal/dump.hpp>
+#include <tocsin/posix/deferred.hpp>
+#include <tocsin/posix/reserved.hpp>
+
+namespace tocsin::posix {
+
+using in_signal::report_desk;
+
+namespace detail {
+
+inline bool answer_on_this_thread(in_signal::arrival& a) noexcept {
+    report_desk* const desk = in_signal::desk_of(*a.in);
+    return desk != nullptr && a.context != nullptr && in_signal::answer_capture(desk->captures, a);
+}
+
+}  // namespace detail
+
+// Makes the memory of reports, once in the process, and lets the reserved signal answer captures.
+inline failure provide_desk(table& in) noexcept {
+    if (in_signal::desk_of(in) == nullptr) {
+        void* const memory = ::mmap(nullptr, sizeof(report_desk), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                                    -1, 0);
+        if (memory == MAP_FAILED) return {errno, "mmap", 0};
+        void* expected = nullptr;
+        if (!__atomic_compare_exchange_n(&in.capture_area, &expected, memory, false, __ATOMIC_SEQ_CST,
+                                         __ATOMIC_SEQ_CST))
+            ::munmap(memory, sizeof(report_desk));
+    }
+    if (in.capture.load() == nullptr) {
+        detail::pin_this_object();
+        in.capture.store(&detail::answer_on_this_thread);
+    }
+    return {};
+}
+
+// A descriptor of our own, out of the way of the low numbers that programs reuse.
+inline failure duplicate(int fd, int& copy) noexcept {
+    copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 100);
+    if (copy < 0 && errno == EINVAL) copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);  // a low RLIMIT_NOFILE
+    return copy < 0 ? failure{errno, "fcntl(F_DUPFD_CLOEXEC)", 0} : failure{};
+}
+
+// Takes the directory of `path` and checks the pattern of its file name.
+inline failure open_directory(char const* path, in_signal::report_target& target) noexcept {
+    char const* file = path;
+    for (char const* at = path; *at != '\0'; ++at)
+        if (*at == '/') file = at + 1;
+    std::size_t const size = ::strlen(file);
+    std::size_t const directory_size = static_cast<std::size_t>(file - path);
+    char directory[4096] = ".";
+    if (size == 0 || size > in_signal::longest_file_name || directory_size >= sizeof directory)
+        return {ENAMETOOLONG, "dump_threads.to_file", 0};
+    for (char const* at = file; (at = ::strchr(at, '{')) != nullptr; ++at)
+        if (::strncmp(at, "{pid}", 5) != 0 && ::strncmp(at, "{time}", 6) != 0)
+            return {EINVAL, "dump_threads.to_file", 0};
+    if (directory_size != 0) {
+        ::memcpy(directory, path, directory_size);
+        directory[directory_size] = '\0';
+    }
+    ::memcpy(target.file, file, size + 1);
+    target.directory = ::open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return target.directory < 0 ? failure{errno, "open", 0} : failure{};
+}
+
+// What a `dump_threads` of a row keeps while the guard lives.
+class report_job : owned_source {
+  public:
+    in_signal::report_target target;
+    in_signal::report_request request{};
+    bool this_thread_only = false;
+
+    ~report_job() {
+        if (target.fd >= 0) ::close(target.fd);
+        if (target.directory >= 0) ::close(target.directory);
+    }
+
+    failure open(opening const& to, int fd, char const* path) noexcept {
+        in_ = to.in;
+        belong_to(to);
+        then = [](source& self) noexcept { static_cast<report_job&>(self).run(); };
+        request.process.store(in_signal::getpid());
+        request.thread = &in_->services[in_signal::reporter];
+        if (failure const refused = provide_desk(*in_)) return refused;
+        if (failure const refused = duplicate(fd, target.fd)) return refused;
+        return path != nullptr ? open_directory(path, target) : failure{};
+    }
+    // For rows that leave the writing to the reporter.
+    failure start() noexcept {
+        started_ = true;
+        return add_source<in_signal::reporter>(*in_, *this);
+    }
+    void close() noexcept {
+        if (started_) remove_source(*in_, in_signal::reporter, *this);
+        started_ = false;
+    }
+    failure rearm() noexcept {
+        request.record.arrivals.store(0);
+        request.record.state.store(in_signal::record_empty);
+        request.process.store(in_signal::getpid());
+        return started_ ? in_->operate->start(*in_, in_signal::reporter, &detail::serve<in_signal::reporter>)
+                        : failure{};
+    }
+
+  private:
+    void run() noexcept {
+        delivery what;
+        if (!detail::take_record(request.record, what)) return;
+        siginfo_t info{};
+        info.si_code = what.code();
+        info.si_pid = what.pid();
+        info.si_uid = what.uid();
+        in_signal::report_order order;
+        order.why = in_signal::occasion::signal;
+        order.this_thread_only = this_thread_only;
+        order.signal = what.signal();
+        order.info = &info;
+        order.thread = request.taken_on.load();
+        order.merged = what.merged();
+        report_desk& desk = *in_signal::desk_of(*in_);
+        in_signal::report_turn const turn{desk};
+        int const fd = in_signal::open_report(target);
+        if (turn.taken())
+            in_signal::report{*in_, desk, order, fd}.write_all();
+        else
+            in_signal::say(fd, "tocsin: another report does not end\n");
+        in_signal::close_report(target, fd);
+    }
+
+    table* in_ = nullptr;
+    bool started_ = false;
+};
+
+// Lets the other threads answer from now on, for a report without a guard.
+inline failure provide_captures(table& in) noexcept {
+    if (failure const refused = provide_desk(in)) return refused;
+    static reserved_claim for_ever;
+    detail::pin_this_object();
+    report_desk& desk = *in_signal::desk_of(in);
+    if (!desk.claimed.replace(0, 1)) return {};
+    failure const refused = for_ever.open(in, 0);
+    if (refused) desk.claimed.store(0);
+    return refused;
+}
+
+}  // namespace tocsin::posix

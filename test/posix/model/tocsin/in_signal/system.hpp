@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+// The system calls that handlers make, answered by the model world.
+//
+// Runs in the model only. It declares as much of the real header as the registry, the entry and what they include
+// need; whatever else they should come to need fails to compile here.
+#pragma once
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <ucontext.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "posix/model/hooks.hpp"
+
+namespace tocsin::in_signal {
+
+using kernel_set = std::uint64_t;
+
+constexpr kernel_set bit_of(int signal) noexcept { return kernel_set{1} << (signal - 1); }
+
+struct kernel_action {
+    void (*handler)(int);
+    unsigned long flags;
+    void (*restorer)();
+    kernel_set mask;
+};
+
+template <class T>
+long as_word(T* pointer) noexcept {
+    return reinterpret_cast<long>(pointer);
+}
+
+// Only one call is made by number: the short sleep of a waiting loop.
+inline long system_call(long, long = 0, long = 0, long = 0, long = 0, long = 0, long = 0) noexcept {
+    model::wait_for_change();
+    return 0;
+}
+inline void relax() noexcept { model::spin(); }
+inline void yield() noexcept { model::spin(); }
+
+inline int getpid() noexcept { return model::process(); }
+inline int gettid() noexcept { return model::thread(); }
+inline std::uintptr_t thread_pointer() noexcept { return model::thread_pointer(); }
+
+int change_mask(int how, kernel_set const* set, kernel_set* old) noexcept;
+int change_action(int signal, kernel_action const* action, kernel_action* old) noexcept;
+
+inline int tgkill(int, int, int signal) noexcept { return model::send_to_thread(signal); }
+inline int queue_to_thread(int, int, int signal, siginfo_t const*) noexcept { return model::send_to_thread(signal); }
+[[noreturn]] inline void exit_now(int) noexcept { model::end_process(); }
+
+inline kernel_set interrupted_mask(ucontext_t const& context) noexcept {
+    kernel_set mask;
+    std::memcpy(&mask, &context.uc_sigmask, sizeof mask);
+    return mask;
+}
+inline void set_interrupted_mask(ucontext_t& context, kernel_set mask) noexcept {
+    std::memcpy(&context.uc_sigmask, &mask, sizeof mask);
+}
+
+}  // namespace tocsin::in_signal
