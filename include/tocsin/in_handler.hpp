@@ -23,7 +23,7 @@ struct in_handler_t {
 // it does not throw and has no state that needs care is checked; the rest is a promise. The library keeps errno.
 template <class F>
 constexpr in_handler_t<F> in_handler(F f) noexcept {
-    static_assert(std::is_trivially_copyable_v<F>,
+    static_assert(in_signal::copies_as_bytes<F>,
                   "tocsin: the function of in_handler(f) must be trivially copyable; capture references or plain values");
     static_assert(std::is_invocable_v<F&, delivery const&>,
                   "tocsin: the function of in_handler(f) is called as f(delivery const&); give it that parameter");

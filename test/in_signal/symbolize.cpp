@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -363,6 +364,64 @@ TEST_CASE("a file that is not the one that was mapped names nothing", "[symboliz
     CHECK(answer.find({changed.path(), here.header}, queries) == 0);
     CHECK(answer.find({"/nonexistent", here.header}, queries) == 0);
     CHECK(answer.find({"/nonexistent"}, queries) == 0);
+}
+
+TEST_CASE("a separate debug file beside a stripped program has the names", "[symbolize]") {
+    // Stripped: the same file without a symbol table, with a link to a file that has one.
+    auto const plain = address_of(&tocsin_test_plain_name);
+    object const here = object_of(plain);
+    std::string const full = read_file("/proc/self/exe");
+    char directory[] = "/tmp/tocsin-symbols-XXXXXX";
+    REQUIRE(::mkdtemp(directory) != nullptr);
+    std::string const base = directory;
+    std::string const debug = base + "/.debug";
+    REQUIRE(::mkdir(debug.c_str(), 0700) == 0);
+    auto const save = [](std::string const& path, std::string const& content) {
+        int const fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        CHECK(::write(fd, content.data(), content.size()) == static_cast<ssize_t>(content.size()));
+        ::close(fd);
+    };
+    Elf64_Ehdr header{};
+    std::memcpy(&header, full.data(), sizeof header);
+    std::string stripped = full;
+    Elf64_Shdr table{};
+    for (unsigned i = 0; i < header.e_shnum; ++i) {
+        std::size_t const at = header.e_shoff + i * sizeof table;
+        std::memcpy(&table, full.data() + at, sizeof table);
+        if (table.sh_type != SHT_SYMTAB) continue;
+        // Becomes the link: its name is put at the end of the section names, which grow at the file's end.
+        Elf64_Shdr strings{};
+        std::size_t const strings_at = header.e_shoff + header.e_shstrndx * sizeof strings;
+        std::memcpy(&strings, full.data() + strings_at, sizeof strings);
+        std::string section_names = full.substr(strings.sh_offset, strings.sh_size);
+        table.sh_type = SHT_PROGBITS;
+        table.sh_name = static_cast<Elf64_Word>(section_names.size());
+        section_names += std::string{".gnu_debuglink"} + '\0';
+        strings.sh_offset = stripped.size();
+        strings.sh_size = section_names.size();
+        stripped += section_names;
+        table.sh_offset = stripped.size();
+        table.sh_size = 16;
+        stripped += std::string{"program.debug"} + std::string(3, '\0');
+        std::memcpy(stripped.data() + at, &table, sizeof table);
+        std::memcpy(stripped.data() + strings_at, &strings, sizeof strings);
+    }
+    std::string const program = base + "/program";
+    save(program, stripped);
+    names answer;
+    std::vector<address_query> queries(1);
+    queries[0].address = plain - here.bias;
+    std::size_t const before = answer.find({program.c_str()}, queries);
+    save(debug + "/program.debug", full);
+    std::size_t const with_link = answer.find({program.c_str()}, queries);
+    ::unlink((debug + "/program.debug").c_str());
+    ::unlink(program.c_str());
+    ::rmdir(debug.c_str());
+    ::rmdir(directory);
+    if (full == stripped) return;  // the tests themselves were stripped
+    CHECK(before == 0);
+    REQUIRE(with_link == 1);
+    CHECK(std::string{queries[0].name} == "tocsin_test_plain_name");
 }
 
 TEST_CASE("an object whose file is gone still has its exported names", "[symbolize]") {

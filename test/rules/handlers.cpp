@@ -5,23 +5,11 @@
 // write the functions that no row calls (GCC keeps all of them by an option, clang has none like it).
 #include <tocsin/tocsin.hpp>
 
-#include <tocsin/in_signal/atomic.hpp>
-#include <tocsin/in_signal/entry.hpp>
-#include <tocsin/in_signal/format.hpp>
-#include <tocsin/in_signal/inbox.hpp>
-#include <tocsin/in_signal/memory.hpp>
-#include <tocsin/in_signal/module.hpp>
-#include <tocsin/in_signal/reraise.hpp>
-#include <tocsin/in_signal/slot.hpp>
-#include <tocsin/in_signal/system.hpp>
-#include <tocsin/in_signal/unwind.hpp>
-#include <tocsin/in_signal/write.hpp>
-
 using namespace tocsin;
 using namespace std::chrono_literals;
 
 namespace {
-struct user_code {
+struct user_function {
     void operator()(delivery const& arrived) const noexcept { last = arrived.signal(); }
     static inline int volatile last = 0;
 };
@@ -36,8 +24,8 @@ struct user_code {
         on<SIGPIPE>(ignore),
         on<SIGTSTP>(default_disposition),
         on<SIGQUIT>(dump_threads),
-        on<SIGUSR2>(in_handler(user_code{}), dump_threads, wake, chain),
-        on<SIGALRM>(in_handler(user_code{}), exit_with(3)),
+        on<SIGUSR2>(in_handler(user_function{}), dump_threads, wake, chain),
+        on<SIGALRM>(in_handler(user_function{}), exit_with(3)),
         on<SIGWINCH>(wake).interrupting(),
         on<rt<3>>(wake),
         on_crash(dump_threads, chain),
@@ -46,15 +34,28 @@ struct user_code {
     thread_guard here{"probe"};
     signals.feed();
     signals.check();
-    for (delivery const& d : signals.take()) user_code::last = d.signal();
+    for (delivery const& d : signals.take()) user_function::last = d.signal();
 }
 
+// What is documented as callable from any handler.
+namespace tocsin::in_signal {
+template <class Guard>
+[[gnu::noinline]] void callable_anywhere(Guard& signals) {
+    signals.feed();
+    user_function::last = static_cast<int>(signals.pending()) + static_cast<int>(signals.stop_requested());
+    user_function::last = tocsin::simulate(SIGURG) == simulation::handled;
+    user_function::last = name(SIGURG).empty();
+}
+}  // namespace tocsin::in_signal
+
 [[gnu::used]] void every_function() {
-    guard signals{on<SIGURG>(wake)};
-    user_code::last = static_cast<int>(simulate(SIGURG));
+    guard signals{on<SIGURG>(defer([] {})), on<SIGTERM>(request_stop.every()), watchdog(1s)(wake)};
+    in_signal::callable_anywhere(signals);
+    user_function::last = dump(1);
 }
 
 [[gnu::used]] void* const addresses[] = {
     reinterpret_cast<void*>(&in_signal::enter),
     reinterpret_cast<void*>(&in_signal::deliver),
+    reinterpret_cast<void*>(&tocsin_entry),
 };

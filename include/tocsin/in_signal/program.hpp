@@ -14,6 +14,13 @@
 
 namespace tocsin::in_signal {
 
+// What std::is_trivially_copyable means for what is never assigned to. GCC 12 answers no to that one for a closure
+// with captures, once anybody has looked at its deleted assignment.
+template <class T>
+inline constexpr bool copies_as_bytes = std::is_trivially_copy_constructible_v<T> &&
+                                        std::is_trivially_move_constructible_v<T> &&
+                                        std::is_trivially_destructible_v<T>;
+
 // Posts to an inbox.
 struct post_to {
     inbox* box;
@@ -58,7 +65,7 @@ struct parts {
 };
 template <class First, class... Rest>
 struct parts<First, Rest...> {
-    static_assert(std::is_trivially_copyable_v<First>);
+    static_assert(copies_as_bytes<First>);
     [[no_unique_address]] First first;
     [[no_unique_address]] parts<Rest...> rest;
 

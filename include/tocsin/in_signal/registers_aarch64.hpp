@@ -94,4 +94,23 @@ constexpr std::uintptr_t call_target(unsigned char const* before, std::uintptr_t
     return back - longest_call + static_cast<std::uintptr_t>(signed_words) * 4;
 }
 
+// No call goes through a pointer at a fixed place.
+constexpr std::uintptr_t call_slot(unsigned char const*, std::uintptr_t) noexcept { return 0; }
+
+// The pointer that an entry of a procedure table goes through: [bti c] adrp x16, slot; ldr x17, [x16, …].
+inline constexpr std::size_t longest_stub = 12;
+
+constexpr std::uintptr_t stub_slot(unsigned char const* code, std::uintptr_t at) noexcept {
+    if (instruction(code) == 0xd503'245f) {
+        code += 4;
+        at += 4;
+    }
+    std::uint32_t const page = instruction(code);
+    std::uint32_t const load = instruction(code + 4);
+    if ((page & 0x9f00'001f) != 0x9000'0010 || (load & 0xffc0'03ff) != 0xf940'0211) return 0;
+    std::uintptr_t pages = ((page >> 5 & 0x7ffff) << 2) | (page >> 29 & 3);
+    if ((pages & 0x10'0000) != 0) pages |= ~std::uintptr_t{0x1f'ffff};
+    return (at & ~std::uintptr_t{4095}) + pages * 4096 + (load >> 10 & 0xfff) * 8;
+}
+
 }  // namespace tocsin::in_signal::machine

@@ -84,12 +84,29 @@ constexpr bool ends_with_call(unsigned char const* before) noexcept {
     return false;
 }
 
+inline std::uintptr_t relative_to(std::uintptr_t base, unsigned char const* displacement) noexcept {
+    std::int32_t distance = 0;
+    __builtin_memcpy(&distance, displacement, sizeof(distance));
+    return base + static_cast<std::uintptr_t>(std::intptr_t{distance});
+}
+
 // Where a direct call in front of `back` leads; 0 if it is none.
 inline std::uintptr_t call_target(unsigned char const* before, std::uintptr_t back) noexcept {
-    if (before[2] != 0xe8) return 0;
-    std::int32_t distance = 0;
-    __builtin_memcpy(&distance, before + 3, sizeof(distance));
-    return back + static_cast<std::uintptr_t>(std::intptr_t{distance});
+    return before[2] == 0xe8 ? relative_to(back, before + 3) : 0;
+}
+
+// The pointer that `call *slot(%rip)` in front of `back` goes through; 0 if it is another call.
+inline std::uintptr_t call_slot(unsigned char const* before, std::uintptr_t back) noexcept {
+    return before[1] == 0xff && before[2] == 0x15 ? relative_to(back, before + 3) : 0;
+}
+
+// The same of an entry of a procedure table: [endbr64] [bnd] jmp *slot(%rip).
+inline constexpr std::size_t longest_stub = 12;
+
+inline std::uintptr_t stub_slot(unsigned char const* code, std::uintptr_t at) noexcept {
+    std::size_t i = code[0] == 0xf3 && code[1] == 0x0f && code[2] == 0x1e && code[3] == 0xfa ? 4 : 0;
+    if (code[i] == 0xf2) ++i;
+    return code[i] == 0xff && code[i + 1] == 0x25 ? relative_to(at + i + 6, code + i + 2) : 0;
 }
 
 }  // namespace tocsin::in_signal::machine

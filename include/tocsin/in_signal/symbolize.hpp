@@ -165,6 +165,7 @@ inline bool address_namer::from_table(elf_image& image, symbol_table const& tabl
 }
 
 // Where debuggers look (gdb manual, "Debugging Information in Separate Files"). Only with the same build-id.
+// The paths are in the scratch memory, which is used for something else only once a file is the right one.
 inline void address_namer::from_debug_files(elf_image& image, char const* path, build_id const& id) noexcept {
     if (id.size < 2) return;
     auto* const text = reinterpret_cast<char*>(memory_.scratch);
@@ -173,6 +174,13 @@ inline void address_namer::from_debug_files(elf_image& image, char const* path, 
     candidate.bytes(id.bytes + 1, id.size - 1).text(".debug").character('\0');
     if (from_debug_file(candidate, id)) return;
     char* const name = text + longest_read;
+    char* const real = text + 2 * longest_read;
+    // /proc/self/exe lies in no directory where somebody would put such a file.
+    long const length = system_call(SYS_readlinkat, AT_FDCWD, as_word(path), as_word(real), longest_read - 1);
+    if (length > 0) {
+        real[length] = '\0';
+        path = real;
+    }
     std::size_t directory = 0;
     for (std::size_t i = 0; path[i] != '\0' && i < longest_read; ++i)
         if (path[i] == '/') directory = i + 1;
@@ -181,10 +189,8 @@ inline void address_namer::from_debug_files(elf_image& image, char const* path, 
         if (name[i] == '/') return;
     candidate.clear().text(path, directory).text(name).character('\0');
     if (from_debug_file(candidate, id)) return;
-    if (!image.find_debug_link(name, 256)) return;  // the scratch memory was used
     candidate.clear().text(path, directory).text(".debug/").text(name).character('\0');
     if (from_debug_file(candidate, id)) return;
-    if (!image.find_debug_link(name, 256)) return;
     candidate.clear().text("/usr/lib/debug").text(path, directory).text(name).character('\0');
     from_debug_file(candidate, id);
 }

@@ -274,14 +274,13 @@ class walker {
     }
 
     // The current function needs its frame pointer and nobody knows it. Take, above the stack pointer, the
-    // first record whose call came to this very function; else the first that another record follows; else
-    // the first that could be one.
+    // record that looks best: stale ones lie about in frames that are not filled yet.
     void guess_frame_pointer() noexcept {
         std::uintptr_t best = 0;
         unsigned best_rank = 0;
         if (!now_.knows(machine::stack_register)) return;
         std::uintptr_t const begin = (now_.sp() + 7) & ~std::uintptr_t{7};
-        for (std::uintptr_t at = begin; at < begin + guess_window && best_rank < 3; at += sizeof(at)) {
+        for (std::uintptr_t at = begin; at < begin + guess_window && best_rank < best_of_all; at += sizeof(at)) {
             frame_record record{};
             if (!budget_.spend() || !read_record(at, record)) break;
             if (record.caller <= at && record.caller > 1) continue;  // 0 and 1: what threads start with
@@ -296,13 +295,32 @@ class walker {
         guessed_ = true;
     }
 
+    static constexpr unsigned best_of_all = 4;
+
+    // 4: its call came to this function. 3: it came from elsewhere into this object, where a jump may have
+    // followed. 2: nobody knows where it went, and another record follows. 1: one of the two.
     unsigned rank_of(frame_record const& record) noexcept {
         if (!plausible(record.back)) return 0;
         std::uintptr_t const back = machine::without_signature(record.back);
-        unsigned char before[machine::longest_call];
-        if (read_before(back, before) && machine::call_target(before, back) == entry_.begin) return 3;
+        std::uintptr_t const target = callee(back);
+        if (target == entry_.begin) return best_of_all;
+        if (module_.holds(target) && !module_.holds(back)) return 3;
         frame_record above{};
-        return read_record(record.caller, above) && plausible(above.back) ? 2 : 1;
+        bool const followed = read_record(record.caller, above) && plausible(above.back);
+        return (target == 0 ? 1U : 0U) + (followed ? 1U : 0U);
+    }
+
+    // Where the call in front of `back` went: directly, by way of a procedure table or through a pointer at a
+    // fixed place. 0 if that cannot be told.
+    std::uintptr_t callee(std::uintptr_t back) noexcept {
+        unsigned char before[machine::longest_call];
+        if (!read_before(back, before)) return 0;
+        std::uintptr_t target = machine::call_target(before, back);
+        std::uintptr_t slot = machine::call_slot(before, back);
+        unsigned char stub[machine::longest_stub];
+        if (target != 0 && code_.read(target, stub)) slot = machine::stub_slot(stub, target);
+        if (slot != 0 && !headers_.read(slot, target)) return 0;
+        return target;
     }
 
     registers now_;

@@ -171,16 +171,26 @@ class watch_list : watched {
     }
 
     void add(watch& added, std::uint64_t period, void* program, void (*run)(void*, in_signal::arrival&)) noexcept {
-        added.quarter = (period < shortest_watch ? shortest_watch : period) / looks_a_period +
-                        (period % looks_a_period != 0 ? 1 : 0);
+        std::uint64_t const at_least = period < shortest_watch ? shortest_watch : period;
+        added.quarter = at_least / looks_a_period + (at_least % looks_a_period != 0 ? 1 : 0);
         added.program = program;
         added.run = run;
         added.next = first_;
         first_ = &added;
     }
 
+    // In this process, from `now` on.
+    void arm(std::uint64_t now) noexcept {
+        watched::due = never;
+        for (watch* each = first_; each != nullptr; each = each->next) {
+            each->arm(now);
+            if (each->due < watched::due) watched::due = each->due;
+        }
+        process_.store(in_signal::getpid());
+    }
+
     failure start() noexcept {
-        arm();
+        arm(in_signal::monotonic());
         if (failure const refused = add_source<in_signal::helper>(*in_, helper_)) return refused;
         return add_watched(*in_, *this);
     }
@@ -201,7 +211,7 @@ class watch_list : watched {
             if (in_->services[in_signal::helper].process.load() != in_signal::getpid()) helper_.busy.store(0);
             helper_.round = 0;
             fed_->store(0);
-            arm();
+            arm(in_signal::monotonic());
         }
         failure const refused = in_->operate->start(*in_, in_signal::helper, &detail::serve<in_signal::helper>);
         return refused ? refused : start_watcher(*in_);
@@ -228,6 +238,7 @@ class watch_list : watched {
             if (each->fired.load() == 0 || each->fired.exchange(0) == 0) continue;
             if (closed_.load() != 0) return;  // by a reaction that destroyed the guard, or by another thread
             siginfo_t info{};
+            info.si_value.sival_ptr = reinterpret_cast<void*>(each->quarter * looks_a_period);  // for the report's title
             in_signal::arrival hang{0, &info, nullptr, in_};
             set_mask(mask_ & all_but_faults(*in_));
             each->run(each->program, hang);
@@ -248,16 +259,6 @@ class watch_list : watched {
         part.then = nullptr;
         part.round = 0;
         part.belong_to(to);
-    }
-
-    void arm() noexcept {
-        std::uint64_t const now = in_signal::monotonic();
-        watched::due = never;
-        for (watch* each = first_; each != nullptr; each = each->next) {
-            each->arm(now);
-            if (each->due < watched::due) watched::due = each->due;
-        }
-        process_.store(in_signal::getpid());
     }
 
     table* in_ = nullptr;

@@ -1,0 +1,645 @@
+// SPDX-License-Identifier: MIT
+#include <tocsin/watchdog.hpp>
+
+#include <dirent.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <list>
+#include <memory>
+#include <ratio>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+#include <tocsin/call.hpp>
+#include <tocsin/defer.hpp>
+#include <tocsin/exit_with.hpp>
+#include <tocsin/guard.hpp>
+#include <tocsin/in_handler.hpp>
+#include <tocsin/stop.hpp>
+#include <tocsin/wake.hpp>
+
+#include "support/catch.hpp"
+#include "support/child.hpp"
+
+using namespace tocsin;
+using namespace std::chrono_literals;
+using test::child;
+using test::require_in_child;
+using test::say;
+
+namespace {
+
+using steady = std::chrono::steady_clock;
+
+// Something that happens on one thread and is waited for on another, with a deadline; counted.
+class event {
+  public:
+    event() { require_in_child(::pipe(ends_) == 0); }
+    ~event() {
+        ::close(ends_[0]);
+        ::close(ends_[1]);
+    }
+    event(event const&) = delete;
+    event& operator=(event const&) = delete;
+
+    void happens() const {
+        char const byte = 'x';
+        if (::write(ends_[1], &byte, 1) != 1) ::_exit(98);
+    }
+    // False if it has not happened once more when the deadline passes.
+    bool within(std::chrono::milliseconds deadline) const {
+        pollfd ready{ends_[0], POLLIN, 0};
+        char byte;
+        return ::poll(&ready, 1, static_cast<int>(deadline.count())) == 1 && ::read(ends_[0], &byte, 1) == 1;
+    }
+    bool happened() const { return within(test::patience); }
+
+  private:
+    int ends_[2] = {-1, -1};
+};
+
+bool readable(int fd, std::chrono::milliseconds deadline = test::patience) {
+    pollfd ready{fd, POLLIN, 0};
+    return ::poll(&ready, 1, static_cast<int>(deadline.count())) == 1;
+}
+
+// How many threads of this process have this name.
+int threads_named(std::string const& wanted) {
+    int found = 0;
+    DIR* const tasks = ::opendir("/proc/self/task");
+    while (dirent const* const entry = ::readdir(tasks)) {
+        std::string const path = std::string{"/proc/self/task/"} + entry->d_name + "/comm";
+        char name[32] = {};
+        int const file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+        if (file < 0) continue;
+        if (::read(file, name, sizeof name - 1) > 0 && name == wanted + "\n") ++found;
+        ::close(file);
+    }
+    ::closedir(tasks);
+    return found;
+}
+
+// Waits until `what` answers true: for states of the kernel's that nothing announces.
+template <class What>
+bool comes_true(What what) {
+    auto const end = steady::now() + test::patience;
+    while (!what()) {
+        if (steady::now() > end) return false;
+        std::this_thread::yield();
+    }
+    return true;
+}
+
+void expect_success(child&& one) {
+    test::outcome const& result = one.wait();
+    INFO(result.describe());
+    CHECK(result.exited(0));
+}
+
+}  // namespace
+
+TEST_CASE("durations become nanoseconds, rounded up and bounded", "[watchdog]") {
+    using detail::watch_period;
+    STATIC_REQUIRE(watch_period(30s) == 30'000'000'000);
+    STATIC_REQUIRE(watch_period(1ns) == 1);
+    STATIC_REQUIRE(watch_period(std::chrono::duration<int, std::ratio<1, 3>>{1}) == 333'333'334);
+    STATIC_REQUIRE(watch_period(std::chrono::duration<long, std::pico>{1}) == 1);
+    STATIC_REQUIRE(watch_period(std::chrono::duration<long, std::atto>{std::numeric_limits<long>::max()}) ==
+                   9'223'372'037);
+    STATIC_REQUIRE(watch_period(std::chrono::duration<double>{1.5}) == 1'500'000'000);
+    STATIC_REQUIRE(watch_period(std::chrono::duration<float, std::nano>{0.25F}) == 1);
+    STATIC_REQUIRE(watch_period(std::chrono::duration<unsigned char, std::ratio<3600>>{255}) ==
+                   255U * 3'600'000'000'000U);
+    STATIC_REQUIRE(watch_period(std::chrono::nanoseconds::max()) == detail::longest_watch);
+    STATIC_REQUIRE(watch_period(std::chrono::hours::max()) == detail::longest_watch);
+    STATIC_REQUIRE(watch_period(std::chrono::duration<unsigned long, std::exa>{~0UL}) == detail::longest_watch);
+    STATIC_REQUIRE(watch_period(std::chrono::duration<double>{std::numeric_limits<double>::infinity()}) ==
+                   detail::longest_watch);
+    STATIC_REQUIRE(watch_period(0s) == 0);
+    STATIC_REQUIRE(watch_period(-1s) == 0);
+    STATIC_REQUIRE(watch_period(std::chrono::duration<double>{std::numeric_limits<double>::quiet_NaN()}) == 0);
+}
+
+TEST_CASE("zero, negative periods and NaN are an error that names the watchdog", "[watchdog]") {
+    expect_success(child::run([] {
+        auto const refused = [](auto period) {
+            try {
+                guard signals{watchdog(period)(exit_with(1))};
+            } catch (error const& what) {
+                return what.code() == EINVAL && what.signal() == 0 && std::string_view{what.call()} == "watchdog";
+            }
+            return false;
+        };
+        require_in_child(refused(0s));
+        require_in_child(refused(-5ms));
+        require_in_child(refused(std::chrono::duration<double>{std::numeric_limits<double>::quiet_NaN()}));
+        int code = 0;
+        guard const empty{code, watchdog(10s)(exit_with(1)), watchdog(0s)(exit_with(1))};
+        require_in_child(code == EINVAL && !empty);
+        require_in_child(threads_named("tocsin-watch") == 0);
+    }));
+}
+
+TEST_CASE("a watchdog of the longest period waits", "[watchdog]") {
+    expect_success(child::run([] {
+        guard signals{watchdog(std::chrono::hours::max())(exit_with(1)), watchdog(20ms)(wake)};
+        require_in_child(readable(signals.fd()));
+    }));
+}
+
+TEST_CASE("nobody feeds: the watchdog fires between d and 1.25 d after it was armed, and after the last feed",
+          "[watchdog]") {
+    expect_success(child::run([] {
+        constexpr auto period = 200ms;
+        auto best = steady::duration::max();  // of a few, because the machine may be busy
+        for (int attempt = 0; attempt < 8 && best > period * 5 / 4 + 20ms; ++attempt) {
+            guard signals{watchdog(period)(wake)};
+            if (attempt % 2 == 1) {
+                require_in_child(!readable(signals.fd(), 70ms));
+                signals.feed();
+            }
+            auto const begin = steady::now();
+            require_in_child(readable(signals.fd()));
+            auto const took = steady::now() - begin;
+            require_in_child(took >= period - 1ms);  // armed a moment before `begin`
+            best = std::min(best, took);
+        }
+        require_in_child(best <= period * 5 / 4 + 20ms);
+    }));
+}
+
+TEST_CASE("a watchdog that is fed does not fire", "[watchdog]") {
+    expect_success(child::run([] {
+        guard signals{watchdog(800ms)(wake)};
+        auto const end = steady::now() + 1600ms;
+        while (steady::now() < end) {
+            require_in_child(!readable(signals.fd(), 20ms));
+            signals.feed();
+        }
+    }));
+}
+
+TEST_CASE("any thread may feed", "[watchdog]") {
+    expect_success(child::run([] {
+        guard signals{watchdog(800ms)(wake)};
+        std::atomic<bool> done{false};
+        std::thread feeder{[&] {
+            while (!done) {
+                signals.feed();
+                std::this_thread::yield();
+            }
+        }};
+        bool const fired = readable(signals.fd(), 1200ms);
+        done = true;
+        feeder.join();
+        require_in_child(!fired);
+    }));
+}
+
+TEST_CASE("a hang is reacted to once, and the next one again after a feed", "[watchdog]") {
+    expect_success(child::run([] {
+        event fired;
+        guard signals{watchdog(40ms)(call([&] { fired.happens(); }))};
+        require_in_child(fired.happened());
+        require_in_child(!fired.within(300ms));
+        signals.feed();
+        require_in_child(fired.happened());
+        require_in_child(!fired.within(100ms));
+    }));
+}
+
+TEST_CASE("watchdogs of one guard have their own periods and reactions", "[watchdog]") {
+    expect_success(child::run([] {
+        event first;
+        event second;
+        event third;
+        guard signals{watchdog(200ms)(call([&] { second.happens(); })), watchdog(40ms)(call([&] { first.happens(); })),
+                      watchdog(60s)(call([&] { third.happens(); }))};
+        require_in_child(first.happened());
+        require_in_child(!second.within(0ms));
+        require_in_child(second.happened());
+        require_in_child(!first.within(100ms));
+        require_in_child(!third.within(0ms));
+    }));
+}
+
+TEST_CASE("a watchdog wakes the loop with a delivery of signal 0", "[watchdog]") {
+    expect_success(child::run([] {
+        guard signals{watchdog(30ms)(wake)};
+        require_in_child(readable(signals.fd()));
+        int seen = 0;
+        for (delivery const& what : signals.take()) {
+            require_in_child(what.signal() == 0 && what.code() == 0 && what.pid() == 0 && what.merged() == 1);
+            ++seen;
+        }
+        require_in_child(seen == 1);
+        require_in_child(!readable(signals.fd(), 0ms));
+    }));
+}
+
+TEST_CASE("call under a watchdog has signal 0 and starts no dispatcher", "[watchdog]") {
+    expect_success(child::run([] {
+        event fired;
+        std::atomic<int> seen{-1};
+        guard signals{watchdog(30ms)(call([&](delivery const& what) {
+            seen = what.signal();
+            fired.happens();
+        }))};
+        require_in_child(fired.happened());
+        require_in_child(seen == 0);
+        require_in_child(threads_named("tocsin-dispatch") == 0);
+        require_in_child(threads_named("tocsin-help") == 1);
+    }));
+}
+
+TEST_CASE("call under a watchdog runs while the dispatcher is stuck", "[watchdog]") {
+    expect_success(child::run([] {
+        event stuck;
+        event release;
+        event fired;
+        guard signals{on<SIGUSR1>(call([&] {
+                          stuck.happens();
+                          release.happened();
+                      })),
+                      watchdog(30ms)(call([&] { fired.happens(); }))};
+        ::kill(::getpid(), SIGUSR1);
+        require_in_child(stuck.happened());
+        signals.feed();
+        require_in_child(fired.happened());
+        release.happens();
+    }));
+}
+
+TEST_CASE("call under a watchdog runs with the mask of the thread that built the guard", "[watchdog]") {
+    expect_success(child::run([] {
+        sigset_t some;
+        ::sigemptyset(&some);
+        ::sigaddset(&some, SIGUSR2);
+        ::pthread_sigmask(SIG_BLOCK, &some, nullptr);
+        event fired;
+        sigset_t seen;
+        guard signals{watchdog(30ms)(call([&] {
+            ::pthread_sigmask(SIG_SETMASK, nullptr, &seen);
+            fired.happens();
+        }))};
+        require_in_child(fired.happened());
+        require_in_child(::sigismember(&seen, SIGUSR2) == 1);
+        require_in_child(::sigismember(&seen, SIGTERM) == 0);
+    }));
+}
+
+TEST_CASE("an exception that leaves a watchdog's call ends the process", "[watchdog]") {
+    auto one = child::run([] {
+        guard signals{watchdog(20ms)(call([] { throw std::runtime_error{"out"}; }))};
+        for (;;) ::pause();
+    });
+    CHECK(one.wait().killed_by(SIGABRT));
+}
+
+TEST_CASE("deferred reactions of a watchdog run where check() is called, each row its own", "[watchdog]") {
+    expect_success(child::run([] {
+        int first = 0;
+        int second = 0;
+        std::thread::id where;
+        guard signals{watchdog(60s)(defer([&] { ++first; })), watchdog(30ms)(defer([&](delivery const& what) {
+                          require_in_child(what.signal() == 0 && what.merged() == 1);
+                          where = std::this_thread::get_id();
+                          ++second;
+                      }))};
+        require_in_child(comes_true([&] { return signals.pending(); }));
+        require_in_child(second == 0);
+        require_in_child(signals.check() == 1);
+        require_in_child(first == 0 && second == 1 && where == std::this_thread::get_id());
+        require_in_child(!signals.pending() && signals.check() == 0);
+        signals.feed();
+        require_in_child(comes_true([&] { return signals.pending(); }));
+        signals.check();
+        require_in_child(first == 0 && second == 2);
+    }));
+}
+
+TEST_CASE("an exception of one watchdog's deferred reaction leaves those of the others pending", "[watchdog]") {
+    expect_success(child::run([] {
+        std::string ran;
+        event all;
+        guard signals{watchdog(20ms)(defer([&] { ran += 'a'; }), defer([&] {
+                          ran += 'b';
+                          throw std::runtime_error{"b"};
+                      })),
+                      watchdog(60s)(defer([&] { ran += 'x'; })), watchdog(20ms)(defer([&] { ran += 'c'; })),
+                      watchdog(80ms)(call([&] { all.happens(); }))};
+        require_in_child(all.happened());
+        bool thrown = false;
+        try {
+            signals.check();
+        } catch (std::runtime_error const&) {
+            thrown = true;
+        }
+        require_in_child(thrown && ran == "ab" && signals.pending());
+        signals.check();
+        require_in_child(ran == "abc" && !signals.pending());
+    }));
+}
+
+TEST_CASE("a watchdog can ask the program to stop", "[watchdog]") {
+    expect_success(child::run([] {
+        guard signals{on<SIGTERM>(request_stop), watchdog(30ms)(request_stop)};
+        require_in_child(!signals.stop_requested());
+        require_in_child(comes_true([&] { return signals.stop_token().stop_requested(); }));
+        require_in_child(signals.stop_requested());
+    }));
+}
+
+TEST_CASE("in_handler under a watchdog is called with signal 0", "[watchdog]") {
+    expect_success(child::run([] {
+        event fired;
+        event* const to = &fired;
+        guard signals{watchdog(30ms)(in_handler([to](delivery const& what) noexcept {
+            if (what.signal() == 0 && what.context() == nullptr) to->happens();
+        }))};
+        require_in_child(fired.happened());
+    }));
+}
+
+TEST_CASE("exit_with comes last and ends the process", "[watchdog]") {
+    auto one = child::run([] {
+        guard signals{watchdog(30ms)(in_handler([](delivery const&) noexcept { say("handler"); }),
+                                     call([] { say("call"); }), exit_with(7))};
+        for (;;) ::pause();
+    });
+    test::outcome const& result = one.wait();
+    INFO(result.describe());
+    CHECK(result.exited(7));
+    CHECK(result.out == "handler\ncall\n");
+}
+
+TEST_CASE("a process that was stopped for longer than the period did not hang", "[watchdog]") {
+    auto one = child::run([] {
+        guard signals{watchdog(400ms)(exit_with(3))};
+        say("ready");
+        std::string line;
+        do {
+            signals.feed();
+        } while (!readable(STDIN_FILENO, 10ms));
+    });
+    REQUIRE(one.expect_line("ready"));
+    for (int round = 0; round < 2; ++round) {
+        one.signal(SIGSTOP);
+        siginfo_t info{};
+        REQUIRE(::waitid(P_PID, static_cast<id_t>(one.pid()), &info, WSTOPPED) == 0);
+        ::poll(nullptr, 0, 700);  // the time that must not count
+        one.signal(SIGCONT);
+    }
+    one.close_input();
+    CHECK(one.wait().exited(0));
+}
+
+TEST_CASE("a process that is traced does not hang, and does when it is left alone", "[watchdog]") {
+    auto one = child::run([] {
+        std::string line;
+        test::hear(line);
+        guard signals{watchdog(100ms)(wake)};
+        if (readable(signals.fd(), 400ms)) say("hang");
+        say("done");
+        require_in_child(readable(signals.fd()));
+    });
+    bool const seized = ::ptrace(PTRACE_SEIZE, one.pid(), nullptr, nullptr) == 0;
+    one.tell("go");
+    CHECK(one.expect_line(seized ? "done" : "hang"));
+    if (seized) {
+        CHECK(one.out().find("hang") == std::string::npos);
+        REQUIRE(::ptrace(PTRACE_INTERRUPT, one.pid(), nullptr, nullptr) == 0);
+        int status = 0;
+        REQUIRE(::waitpid(one.pid(), &status, __WALL) == one.pid());
+        REQUIRE(::ptrace(PTRACE_DETACH, one.pid(), nullptr, nullptr) == 0);
+    }
+    CHECK(one.wait().exited(0));
+}
+
+TEST_CASE("a guard may be destroyed by its own watchdog's reaction", "[watchdog]") {
+    expect_success(child::run([] {
+        event gone;
+        event after;
+        for (int round = 0; round < 3; ++round) {
+            std::function<void()> destroy;
+            auto const make = [&] { return new guard{watchdog(20ms)(wake, defer([] {}), call([&] { destroy(); }))}; };
+            auto* const made = make();
+            destroy = [&, made] {
+                delete made;
+                gone.happens();
+            };
+            require_in_child(gone.happened());
+        }
+        guard signals{watchdog(20ms)(call([&] { after.happens(); }))};
+        require_in_child(after.happened());  // the helper is well
+    }));
+}
+
+TEST_CASE("the destructor waits for a reaction that is running", "[watchdog]") {
+    expect_success(child::run([] {
+        event inside;
+        event release;
+        std::atomic<bool> left{false};
+        std::thread releaser;
+        {
+            guard signals{watchdog(20ms)(call([&] {
+                inside.happens();
+                release.happened();
+                left = true;
+            }))};
+            require_in_child(inside.happened());
+            releaser = std::thread{[&] { release.happens(); }};
+        }
+        require_in_child(left);
+        releaser.join();
+    }));
+}
+
+TEST_CASE("a watchdog that is removed does not fire any more", "[watchdog]") {
+    expect_success(child::run([] {
+        event fired;
+        for (int round = 0; round < 200; ++round) {
+            std::atomic<bool> gone{false};
+            {
+                guard signals{watchdog(1ms)(call([&] {
+                    if (gone) fired.happens();
+                }))};
+                if (round % 2 == 1) require_in_child(!fired.within(1ms));
+            }
+            gone = true;
+        }
+        require_in_child(!fired.within(20ms));
+    }));
+}
+
+TEST_CASE("in a forked child a watchdog is disarmed, and its guard can be destroyed", "[watchdog]") {
+    expect_success(child::run([] {
+        std::atomic<int> fired{0};
+        guard watched{watchdog(50ms)(call([&] { ++fired; }))};
+        {
+            auto* const also = new guard{watchdog(50ms)(call([&] { ++fired; }))};
+            pid_t const forked = ::fork();
+            if (forked == 0) {
+                fired = 0;
+                event own;
+                delete also;
+                guard fresh{watchdog(100ms)(call([&] { own.happens(); }))};  // starts the child's own threads
+                require_in_child(own.happened());
+                require_in_child(!own.within(200ms));
+                ::_exit(fired == 0 ? 0 : 1);
+            }
+            int status = 0;
+            require_in_child(::waitpid(forked, &status, 0) == forked && status == 0);
+            delete also;
+        }
+    }));
+}
+
+TEST_CASE("a forked child of a process whose reaction is running can destroy the guard", "[watchdog]") {
+    expect_success(child::run([] {
+        event inside;
+        event release;
+        auto* const signals = new guard{watchdog(20ms)(call([&] {
+            inside.happens();
+            release.happened();
+        }))};
+        require_in_child(inside.happened());
+        pid_t const forked = ::fork();
+        if (forked == 0) {
+            event own;
+            guard fresh{watchdog(20ms)(call([&] { own.happens(); }))};
+            require_in_child(own.happened());
+            delete signals;
+            ::exit(0);
+        }
+        int status = 0;
+        require_in_child(::waitpid(forked, &status, 0) == forked && status == 0);
+        release.happens();
+        delete signals;
+    }));
+}
+
+TEST_CASE("rearm() arms a forked child's watchdogs anew", "[watchdog]") {
+    expect_success(child::run([] {
+        int ran = 0;
+        guard signals{watchdog(60s)(wake), watchdog(50ms)(wake), watchdog(60s)(defer([&] { ran += 10; })),
+                      watchdog(20ms)(defer([&] { ++ran; }))};
+        require_in_child(readable(signals.fd()));
+        require_in_child(comes_true([&] { return signals.pending(); }));
+        for (int generation = 0; generation < 2; ++generation) {
+            pid_t const forked = ::fork();
+            if (forked != 0) {
+                int status = 0;
+                require_in_child(::waitpid(forked, &status, 0) == forked);
+                ::_exit(status == 0 ? 0 : 1);
+            }
+            signals.rearm();
+            require_in_child(!signals.pending() && !readable(signals.fd(), 0ms));
+            ran = 0;
+            require_in_child(comes_true([&] { return signals.pending(); }));
+            signals.check();
+            require_in_child(ran == 1);
+            require_in_child(readable(signals.fd()));
+            signals.feed();
+            for (delivery const& what : signals.take()) require_in_child(what.signal() == 0);
+            require_in_child(readable(signals.fd()));
+            require_in_child(threads_named("tocsin-watch") == 1 && threads_named("tocsin-help") == 1);
+        }
+    }));
+}
+
+TEST_CASE("rearm() in the process that built the guard changes nothing", "[watchdog]") {
+    expect_success(child::run([] {
+        event fired;
+        guard signals{watchdog(30ms)(call([&] { fired.happens(); }))};
+        require_in_child(fired.happened());
+        signals.rearm();
+        require_in_child(!fired.within(100ms));
+    }));
+}
+
+TEST_CASE("many guards share one watcher and one helper", "[watchdog]") {
+    expect_success(child::run([] {
+        event fired;
+        auto const make = [&] { return new guard{watchdog(50ms)(call([&] { fired.happens(); }))}; };
+        std::list<std::unique_ptr<std::remove_pointer_t<decltype(make())>>> guards;
+        for (int i = 0; i < 100; ++i) guards.emplace_back(make());
+        for (int i = 0; i < 100; ++i) require_in_child(fired.happened());
+        require_in_child(!fired.within(100ms));
+        require_in_child(threads_named("tocsin-watch") == 1);
+        require_in_child(threads_named("tocsin-help") == 1);
+        while (!guards.empty()) {
+            guards.pop_front();
+            if (!guards.empty()) guards.pop_back();
+        }
+        guard last{watchdog(20ms)(wake)};
+        require_in_child(readable(last.fd()));
+        require_in_child(threads_named("tocsin-watch") == 1);
+    }));
+}
+
+TEST_CASE("guards with watchdogs come and go on many threads", "[watchdog]") {
+    expect_success(child::run([] {
+        std::vector<std::thread> threads;
+        for (int i = 0; i < 4; ++i)
+            threads.emplace_back([] {
+                for (int round = 0; round < 100; ++round) {
+                    guard signals{watchdog(1ms)(wake), watchdog(2ms)(wake)};
+                    if (round % 10 == 0) require_in_child(readable(signals.fd()));
+                }
+            });
+        for (std::thread& each : threads) each.join();
+    }));
+}
+
+TEST_CASE("while nothing is due the watcher sleeps", "[watchdog]") {
+    expect_success(child::run([] {
+        guard signals{watchdog(60s)(wake)};
+        { guard another{watchdog(1ms)(exit_with(9))}; }
+        rusage before{};
+        rusage after{};
+        ::getrusage(RUSAGE_SELF, &before);
+        require_in_child(!readable(signals.fd(), 200ms));
+        ::getrusage(RUSAGE_SELF, &after);
+        require_in_child(after.ru_nvcsw - before.ru_nvcsw < 10);  // this thread's poll, and the watcher's last look
+    }));
+}
+
+TEST_CASE("a watchdog interrupts no system call of the program", "[watchdog]") {
+    expect_success(child::run([] {
+        event fired;
+        guard signals{watchdog(20ms)(call([&] { fired.happens(); }))};
+        timespec const moment{0, 200'000'000};
+        require_in_child(::nanosleep(&moment, nullptr) == 0);  // never restarted by the kernel
+        require_in_child(fired.within(0ms));
+    }));
+}
+
+TEST_CASE("a refused thread is an error of the guard, with everything as before", "[watchdog]") {
+    expect_success(child::run([] {
+        rlimit limit{};
+        ::getrlimit(RLIMIT_AS, &limit);
+        rlimit const small{1U << 20U, limit.rlim_max};  // no room for a thread's stack
+        require_in_child(::setrlimit(RLIMIT_AS, &small) == 0);
+        int code = 0;
+        {
+            guard const signals{code, watchdog(1s)(exit_with(3))};
+            require_in_child(!signals);
+        }
+        require_in_child(code == EAGAIN || code == ENOMEM);
+        ::setrlimit(RLIMIT_AS, &limit);
+        guard signals{watchdog(20ms)(wake)};
+        require_in_child(readable(signals.fd()));
+    }));
+}
