@@ -44,7 +44,7 @@ std::string read_file(std::string const& path) {
 
 [[gnu::noinline]] std::uint64_t hash_bytes(std::string const& text) {
     std::uint64_t hash = 14695981039346656037U;
-    for (unsigned char const byte : text) hash = (hash ^ byte) * 1099511628211U;
+    for (char const byte : text) hash = (hash ^ static_cast<unsigned char>(byte)) * 1099511628211U;
     return hash;
 }
 

@@ -483,6 +483,20 @@ TEST_CASE("a watchdog that is removed does not fire any more", "[watchdog]") {
     }));
 }
 
+TEST_CASE("once exit() has begun a watchdog calls nothing", "[watchdog]") {
+    expect_success(child::run([] {
+        static event* fired = new event;
+        ::atexit([] {  // registered before the library's own, so it runs after that
+            if (fired->within(150ms)) ::_exit(1);
+        });
+        static guard signals{watchdog(50ms)(call([] { fired->happens(); }))};
+        auto* const leaked = new guard{watchdog(50ms)(call([] { fired->happens(); }))};
+        signals.feed();
+        leaked->feed();
+        ::exit(0);
+    }));
+}
+
 TEST_CASE("in a forked child a watchdog is disarmed, and its guard can be destroyed", "[watchdog]") {
     expect_success(child::run([] {
         std::atomic<int> fired{0};

@@ -295,16 +295,14 @@ class walker {
         guessed_ = true;
     }
 
-    static constexpr unsigned best_of_all = 4;
+    static constexpr unsigned best_of_all = 3;
 
-    // 4: its call came to this function. 3: it came from elsewhere into this object, where a jump may have
-    // followed. 2: nobody knows where it went, and another record follows. 1: one of the two.
+    // 3: its call came to this function. 2: nobody knows where it went, and another record follows. 1: one of
+    // the two.
     unsigned rank_of(frame_record const& record) noexcept {
         if (!plausible(record.back)) return 0;
-        std::uintptr_t const back = machine::without_signature(record.back);
-        std::uintptr_t const target = callee(back);
+        std::uintptr_t const target = callee(machine::without_signature(record.back));
         if (target == entry_.begin) return best_of_all;
-        if (module_.holds(target) && !module_.holds(back)) return 3;
         frame_record above{};
         bool const followed = read_record(record.caller, above) && plausible(above.back);
         return (target == 0 ? 1U : 0U) + (followed ? 1U : 0U);

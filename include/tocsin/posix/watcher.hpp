@@ -62,8 +62,8 @@ struct look {
 // What the watcher's list holds: a guard's watchdogs. `tick` is called under the table's lock once `due` has come,
 // and says in `due` when it wants to be called again.
 struct watched : owned_source {
-    std::uint64_t due;
-    void (*tick)(watched&, look&) noexcept;
+    std::uint64_t due = never;
+    void (*tick)(watched&, look&) noexcept = nullptr;
 };
 
 // One watchdog. All but `fired` and `unanswered` belong to the table's lock.
@@ -161,10 +161,9 @@ class watch_list : watched {
         in_ = to.in;
         fed_ = to.fed;
         mask_ = to.mask;
-        prepare(*this, to);
-        watched::due = never;
+        belong_to(to);
         watched::tick = [](watched& self, look& at) noexcept { static_cast<watch_list&>(self).look_at_all(at); };
-        prepare(helper_, to);
+        helper_.belong_to(to);
         helper_.first = [](source& self) noexcept { static_cast<helper_part&>(self).list->run_fired(); };
         helper_.list = this;
         return {};
@@ -200,16 +199,12 @@ class watch_list : watched {
         if (in_ == nullptr) return;
         closed_.store(1);
         remove_source(*in_, in_signal::watcher, *this);
-        if (process_.load() != in_signal::getpid()) helper_.busy.store(0);  // the parent's helper is not here
         remove_source(*in_, in_signal::helper, helper_);
     }
 
     failure rearm() noexcept {
         {
             table_lock const locked{*in_};
-            // until this process has a helper, a mark that one is inside is the parent's
-            if (in_->services[in_signal::helper].process.load() != in_signal::getpid()) helper_.busy.store(0);
-            helper_.round = 0;
             fed_->store(0);
             arm(in_signal::monotonic());
         }
@@ -252,14 +247,6 @@ class watch_list : watched {
     struct helper_part : owned_source {
         watch_list* list = nullptr;
     };
-
-    static void prepare(owned_source& part, opening const& to) noexcept {
-        part.next = nullptr;
-        part.first = nullptr;
-        part.then = nullptr;
-        part.round = 0;
-        part.belong_to(to);
-    }
 
     table* in_ = nullptr;
     in_signal::atomic<std::uint32_t>* fed_ = nullptr;
