@@ -23,7 +23,10 @@ class guard {
     // Throws tocsin::error, with everything as before. Without exceptions it prints the error and aborts: use the
     // constructor below.
     [[nodiscard]] explicit guard(Rows... rows) {
-        if (failure const refused = open(std::move(rows)...)) fail(refused);
+        if (failure const refused = open(std::move(rows)...)) {
+            if (state_ != nullptr) state_type::release(state_);
+            fail(refused);
+        }
     }
 
     // Reports into `ec` instead: 0 for success, else an errno. A guard that failed is empty and converts to false.
@@ -34,15 +37,14 @@ class guard {
     }
 
     ~guard() {
-        if (state_ == nullptr) return;
-        state_->close();
-        state_type::release(state_);
+        if (installed_) state_->close();
+        if (state_ != nullptr) state_type::release(state_);
     }
     guard(guard const&) = delete;
     guard& operator=(guard const&) = delete;
 
     // False if the guard could not be installed.
-    explicit operator bool() const noexcept { return state_ != nullptr; }
+    explicit operator bool() const noexcept { return installed_; }
 
     // The descriptor that becomes readable when a signal of a `wake` row has arrived. The guard owns it; only poll it.
     template <class Self = guard>
@@ -113,7 +115,7 @@ class guard {
         static_assert(Self::state_type::can_be_rearmed,
                       "tocsin: rearm() needs a row with something to renew after fork: wake, call, defer, request_stop, "
                       "a watchdog or dump_threads");
-        if (state_ == nullptr) return;
+        if (!installed_) return;
         if (failure const refused = state_->rearm()) fail(refused);
     }
 
@@ -137,13 +139,11 @@ class guard {
     }
 
     failure open(Rows&&... rows) noexcept {
-        auto* const made = ::new (std::nothrow) state_type{std::move(rows)...};
-        if (made == nullptr) return {ENOMEM, "operator new", 0};
-        failure const refused = made->open(pending_, fed_);
-        if (refused)
-            state_type::release(made);
-        else
-            state_ = made;
+        // what could not be installed is kept, so that the members of an empty guard have something to ask
+        state_ = ::new (std::nothrow) state_type{std::move(rows)...};
+        if (state_ == nullptr) return {ENOMEM, "operator new", 0};
+        failure const refused = state_->open(pending_, fed_);
+        installed_ = !refused;
         return refused;
     }
 
@@ -164,6 +164,7 @@ class guard {
     in_signal::atomic<std::uint64_t> pending_;
     in_signal::atomic<std::uint32_t> fed_;
     state_type* state_ = nullptr;
+    bool installed_ = false;
 };
 
 template <class... Triggers, bool... Restart, class... Lists>

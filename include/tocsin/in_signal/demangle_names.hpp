@@ -16,7 +16,7 @@ inline part_number demangle_parser::mangled_name() noexcept {
 
 // What the optimiser appends to the names of its copies: ".isra.0", ".cold".
 inline part_number demangle_parser::clone_suffixes(part_number whole) noexcept {
-    auto const word_letter = [](char c) { return is_lower(c) || c == '_' || is_digit(c); };
+    auto const word_letter = [](char c) noexcept { return is_lower(c) || c == '_' || is_digit(c); };
     while (whole != 0 && peek() == '.' && word_letter(peek(1))) {
         std::size_t const begin = at_;
         bool const digits_only = is_digit(peek(1));

@@ -233,7 +233,8 @@ class watch_list : watched {
             if (each->fired.load() == 0 || each->fired.exchange(0) == 0) continue;
             if (closed_.load() != 0) return;  // by a reaction that destroyed the guard, or by another thread
             siginfo_t info{};
-            info.si_value.sival_ptr = reinterpret_cast<void*>(each->quarter * looks_a_period);  // for the report's title
+            // for the report's title
+            info.si_value.sival_ptr = reinterpret_cast<void*>(each->quarter * looks_a_period);
             in_signal::arrival hang{0, &info, nullptr, in_};
             set_mask(mask_ & all_but_faults(*in_));
             each->run(each->program, hang);
