@@ -327,7 +327,7 @@ TEST_CASE("a full record makes the receiving thread mask the signal, and another
         block_signal(rt<1>);
         until([&] { return receiver.load() != 0; });
         pid_t const sender = start_sender(::getpid(), rt<1>, 0, count);
-        until([&] { return has_signal(status_mask(receiver.load(), "SigBlk:"), rt<1>); });
+        until([&] { return status_mask(receiver.load(), "SigBlk:") == in_signal::bit_of(rt<1>); });
         ledger book{1, count};
         take_all(signals, book);
         reap(sender);
@@ -337,12 +337,46 @@ TEST_CASE("a full record makes the receiving thread mask the signal, and another
     }, milliseconds{60'000});
 }
 
-TEST_CASE("a parked thread is opened also while it runs other handlers", "[wake]") {
+TEST_CASE("a parked thread is opened also if it is asked while it runs another handler", "[wake]") {
+    in_child([] {
+        static in_signal::atomic<int> in_other;
+        static in_signal::atomic<int> leave;
+        guard signals{on<rt<1>>(wake), on<SIGUSR1>(in_handler([](delivery const&) noexcept {
+                          in_other.store(1);
+                          while (leave.load() == 0) in_signal::yield();
+                      }))};
+        in_signal::atomic<int> done;
+        in_signal::atomic<int> receiver;
+        std::thread receiving{[&] {
+            receiver.store(::gettid());
+            while (done.load() == 0) ::sched_yield();
+        }};
+        block_signal(rt<1>);
+        until([&] { return receiver.load() != 0; });
+        pid_t const sender = start_sender(::getpid(), rt<1>, 0, 2000);
+        reap(sender);
+        // nothing but that signal: not inside the handler, which masks everything
+        until([&] { return status_mask(receiver.load(), "SigBlk:") == in_signal::bit_of(rt<1>); });
+        ::syscall(SYS_tgkill, ::getpid(), receiver.load(), SIGUSR1);
+        until([&] { return in_other.load() != 0; });
+        int seen = 0;
+        for (delivery const& d : signals.take()) require_in_child(d.value() == seen++);
+        require_in_child(seen >= 1024);
+        leave.store(1);
+        while (seen < 2000) {
+            wait_readable(signals.fd());
+            for (delivery const& d : signals.take()) require_in_child(d.value() == seen++);
+        }
+        until([&] { return !has_signal(status_mask(receiver.load(), "SigBlk:"), rt<1>); });
+        done.store(1);
+        receiving.join();
+    });
+}
+
+TEST_CASE("a parked thread is opened in a storm of other handlers", "[wake]") {
     in_child([] {
         constexpr int count = 50'000;
-        guard signals{on<rt<1>>(wake), on<SIGUSR1>(in_handler([](delivery const&) noexcept {
-                          for (int i = 0; i < 300; ++i) in_signal::relax();
-                      }))};
+        guard signals{on<rt<1>>(wake), on<SIGUSR1>(in_handler([](delivery const&) noexcept {}))};
         in_signal::atomic<int> done;
         in_signal::atomic<int> receiver;
         std::thread receiving{[&] {
@@ -363,6 +397,46 @@ TEST_CASE("a parked thread is opened also while it runs other handlers", "[wake]
         receiving.join();
         reap(sender);
     }, milliseconds{60'000});
+}
+
+TEST_CASE("a guard that goes while its signal is masked leaves the mask as it was, and nobody dies", "[wake]") {
+    in_child([] {
+        {
+            guard signals{on<rt<1>>(wake)};
+            for (int i = 0; i < 3000; ++i) queue_value(::getpid(), rt<1>, i);
+            require_in_child(has_signal(status_mask(::getpid(), "SigBlk:"), rt<1>));
+        }
+        require_in_child(status_mask(::getpid(), "SigBlk:") == 0);
+        require_in_child(status_mask(::getpid(), "ShdPnd:") == 0);
+        guard signals{on<rt<1>>(wake)};
+        ::raise(rt<1>);
+        require_in_child(readable(signals.fd()));
+    });
+}
+
+TEST_CASE("a thread that another thread's guard made mask a signal has it open after the guard has gone", "[wake]") {
+    in_child([] {
+        in_signal::atomic<int> done;
+        in_signal::atomic<int> receiver;
+        std::thread receiving{[&] {
+            receiver.store(::gettid());
+            while (done.load() == 0) ::sched_yield();
+        }};
+        until([&] { return receiver.load() != 0; });
+        block_signal(rt<1>);
+        guard outer{on<rt<1>>(wake)};
+        {
+            guard signals{on<rt<1>>(wake)};
+            for (int i = 0; i < 3000; ++i) queue_value(::getpid(), rt<1>, i);
+            until([&] { return status_mask(receiver.load(), "SigBlk:") == in_signal::bit_of(rt<1>); });
+        }
+        until([&] { return status_mask(receiver.load(), "SigBlk:") == 0; });
+        queue_value(::getpid(), rt<1>, 7);
+        wait_readable(outer.fd());
+        for (delivery const& d : outer.take()) require_in_child(d.value() == 7);
+        done.store(1);
+        receiving.join();
+    });
 }
 
 TEST_CASE("several parked threads are all opened", "[wake]") {

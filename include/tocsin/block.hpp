@@ -14,9 +14,10 @@ namespace tocsin {
 // without any handler being called.
 template <auto... Signals>
 class [[nodiscard]] block {
-    static_assert(detail::check_signals<Signals...>());
-    static_assert((!detail::names_a_fault<Signals>() && ...),
-                  "tocsin: a fault whose signal is blocked ends the process without a report; leave fault signals open");
+    using checked = decltype(detail::check_signals<Signals...>());
+    static constexpr bool no_fault = (!detail::names_a_fault<Signals>() && ...);
+    static_assert(no_fault, "tocsin: a fault whose signal is blocked ends the process without a report; "
+                            "leave faults open");
 
   public:
     // Throws tocsin::error (EINVAL) for a real-time signal that this system does not have.

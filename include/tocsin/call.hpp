@@ -45,10 +45,14 @@ struct call_t {
 // leaves f ends the process, as in a std::thread. The guard's destructor waits for a running f: do not hold a lock
 // then that f takes. Under a watchdog f runs on another thread, so that a stuck dispatcher does not hold it.
 template <class F>
-constexpr call_t<F> call(F f) {
-    static_assert(std::is_invocable_v<F&, delivery const&> || std::is_invocable_v<F&>,
-                  "tocsin: the function of call(f) is called as f() or f(delivery const&); give it one of these shapes");
-    return {std::move(f)};
+constexpr auto call(F f) {
+    constexpr bool fits = std::is_invocable_v<F&, delivery const&> || std::is_invocable_v<F&>;
+    static_assert(fits, "tocsin: the function of call(f) is called as f() or f(delivery const&); give it "
+                        "such a shape");
+    if constexpr (fits)
+        return call_t<F>{std::move(f)};
+    else
+        return detail::refused{};
 }
 
 }  // namespace tocsin

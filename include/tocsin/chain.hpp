@@ -20,6 +20,6 @@ struct chain_t {
     constexpr chain_t or_default() const noexcept { return {true}; }
     in_signal::finish_by_chain last_word() const noexcept { return {take_default}; }
 };
-inline constexpr chain_t chain{};
+[[gnu::visibility("hidden")]] inline constexpr chain_t chain{};
 
 }  // namespace tocsin

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The refusal of two rows that claim one signal, by name.
+// The refusal of two rows that claim one signal, and of two watchdogs of one name.
 //
 // One specialisation a signal, written out: the compiler prints the sentence of the one that failed, and nothing
 // about how it was made.
@@ -141,21 +141,42 @@ inline constexpr unsigned claims_of<Signal, on_faults<Signals...>> = times_named
 template <auto Signal, class... Triggers>
 inline constexpr unsigned total_claims = (0U + ... + claims_of<Signal, Triggers>);
 
-template <class Trigger, class... Triggers>
-struct unique_claims {
-    static constexpr bool value = true;
-};
-template <auto... Signals, class... Triggers>
-struct unique_claims<on_signals<Signals...>, Triggers...> {
-    static constexpr bool value =
-        (... && (sizeof(claimed_once<Signals, total_claims<Signals, Triggers...> <= 1>) != 0));
-};
-template <auto... Signals, class... Triggers>
-struct unique_claims<on_faults<Signals...>, Triggers...> : unique_claims<on_signals<Signals...>, Triggers...> {};
+template <class... Triggers, auto... Signals>
+constexpr void check_claims_of(on_signals<Signals...> const*) {
+    (static_cast<void>(claimed_once<Signals, total_claims<Signals, Triggers...> <= 1>{}), ...);
+}
+template <class... Triggers>
+constexpr void check_claims_of(void const*) {}
 
+// Nothing but refusals; never called.
 template <class... Rows>
-constexpr bool claims_are_unique() {
-    return (unique_claims<typename Rows::trigger_type, typename Rows::trigger_type...>::value && ...);
+constexpr auto check_claims() {
+    (check_claims_of<typename Rows::trigger_type...>(static_cast<typename Rows::trigger_type const*>(nullptr)), ...);
+}
+
+// Watchdogs of one name.
+template <auto Name, class... Rows>
+constexpr unsigned times_called() {
+    auto const is_called = []<class Row>(Row const*) {
+        if constexpr (requires { Row::name; })
+            return Row::name == Name ? 1U : 0U;
+        else
+            return 0U;
+    };
+    return (0U + ... + is_called(static_cast<Rows const*>(nullptr)));
+}
+
+// Nothing but a refusal; never called.
+template <class... Rows>
+constexpr auto check_names() {
+    auto const once = []<class Row>(Row const*) {
+        if constexpr (requires { Row::name; })
+            return Row::name.empty || times_called<Row::name, Rows...>() == 1;
+        else
+            return true;
+    };
+    constexpr bool all_once = (once(static_cast<Rows const*>(nullptr)) && ...);
+    static_assert(all_once, "tocsin: two watchdogs of this guard have one name; give each a name of its own");
 }
 
 }  // namespace tocsin::detail

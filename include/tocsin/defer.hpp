@@ -46,10 +46,14 @@ struct defer_t {
 // Remembers the signal in the handler and calls f() or f(delivery const&) on the thread that calls guard.check(),
 // when it does. An exception leaves check(); what had not run yet stays pending.
 template <class F>
-constexpr defer_t<F> defer(F f) {
-    static_assert(std::is_invocable_v<F&, delivery const&> || std::is_invocable_v<F&>,
-                  "tocsin: the function of defer(f) is called as f() or f(delivery const&); give it one of these shapes");
-    return {std::move(f)};
+constexpr auto defer(F f) {
+    constexpr bool fits = std::is_invocable_v<F&, delivery const&> || std::is_invocable_v<F&>;
+    static_assert(fits, "tocsin: the function of defer(f) is called as f() or f(delivery const&); give it "
+                        "such a shape");
+    if constexpr (fits)
+        return defer_t<F>{std::move(f)};
+    else
+        return detail::refused{};
 }
 
 }  // namespace tocsin

@@ -76,7 +76,7 @@ struct dump_threads_t {
 
 // Reports the stack of every thread, by default to standard error. Under on_crash, under a watchdog and before a last
 // word it is written at once; otherwise the library's reporter thread writes it, and the process goes on.
-inline constexpr dump_threads_t<false> dump_threads{};
+[[gnu::visibility("hidden")]] inline constexpr dump_threads_t<false> dump_threads{};
 
 // Writes the same report now, on the calling thread, which is shown first. Answers 0, or the errno of what was refused
 // or could not be written. Runs on any ordinary thread; once it has been called in the process, or a guard with a
@@ -85,19 +85,9 @@ inline constexpr dump_threads_t<false> dump_threads{};
 [[gnu::noinline]] inline int dump(int fd) noexcept {
     int const kept = errno;
     in_signal::registers const from = in_signal::here();
-    in_signal::table* in = nullptr;
-    failure refused = posix::find_table(in);
-    if (!refused) refused = posix::provide_captures(*in);
-    if (refused) return refused.errno_code;
-    in_signal::report_desk& desk = *in_signal::desk_of(*in);
-    in_signal::report_turn const turn{desk};
-    if (!turn.taken()) return EBUSY;
-    in_signal::report_order order;
-    order.from = &from;
-    in_signal::report report{*in, desk, order, fd};
-    report.write_all();
+    int const refused = posix::report_on_request(fd, from);
     errno = kept;
-    return report.error();
+    return refused;
 }
 
 }  // namespace tocsin

@@ -13,8 +13,9 @@
 
 namespace tocsin {
 
-// A refused system call: its errno, its name, and the signal it was for (0 if it was for none).
-class error : public std::exception {
+// A refused system call: its errno, its name, and the signal it was for (0 if it was for none). Visible, whatever the
+// program's objects hide: LLVM's library compares exception types by address.
+class [[gnu::visibility("default")]] error : public std::exception {
   public:
     error(int code, char const* call, int signal) noexcept : code_{code}, signal_{signal}, call_{call} {
         char const* const reason = ::strerror(code);

@@ -17,7 +17,8 @@ namespace tocsin {
 
 template <class... Rows>
 class guard {
-    static_assert(detail::claims_are_unique<Rows...>());
+    using checked = decltype(detail::check_claims<Rows...>());
+    using checked_names = decltype(detail::check_names<Rows...>());
 
   public:
     // Throws tocsin::error, with everything as before. Without exceptions it prints the error and aborts: use the
@@ -50,7 +51,7 @@ class guard {
     template <class Self = guard>
     int fd() const noexcept {
         static_assert(Self::template has<feature::wake>(),
-                      "tocsin: fd() needs a row that wakes; add on<SIG…>(wake)");
+                      "tocsin: fd() needs a row that wakes; add on<SIG...>(wake)");
         return shared<Self, feature::wake>().fd();
     }
 
@@ -58,7 +59,7 @@ class guard {
     template <class Self = guard>
     auto take() noexcept {
         static_assert(Self::template has<feature::wake>(),
-                      "tocsin: take() needs a row that wakes; add on<SIG…>(wake)");
+                      "tocsin: take() needs a row that wakes; add on<SIG...>(wake)");
         return shared<Self, feature::wake>().take();
     }
 
@@ -85,7 +86,7 @@ class guard {
     template <class Self = guard>
     bool pending() const noexcept {
         static_assert(Self::template has<feature::safe_point>(),
-                      "tocsin: pending() needs a deferred row; add on<SIG…>(defer(f))");
+                      "tocsin: pending() needs a deferred row; add on<SIG...>(defer(f))");
         return pending_.load_relaxed() != 0;
     }
 
@@ -95,16 +96,40 @@ class guard {
     template <class Self = guard>
     std::size_t check() {
         static_assert(Self::template has<feature::safe_point>(),
-                      "tocsin: check() needs a deferred row; add on<SIG…>(defer(f))");
+                      "tocsin: check() needs a deferred row; add on<SIG...>(defer(f))");
         return pending() ? shared<Self, feature::safe_point>().point.check() : 0;
     }
 
-    // All is well: every watchdog of this guard starts anew. One relaxed store; callable anywhere.
+    // All is well: every watchdog of this guard that has no name starts anew. One relaxed store; callable anywhere.
     template <class Self = guard>
     void feed() noexcept {
-        static_assert(Self::template has<feature::watchdog>(),
-                      "tocsin: feed() needs a watchdog; add watchdog(30s)(dump_threads)");
-        fed_.store_relaxed(1);
+        constexpr bool any = Self::template has<feature::watchdog>();
+        static_assert(any, "tocsin: feed() needs a watchdog; add watchdog(30s)(dump_threads)");
+        constexpr bool unnamed = !any || Self::state_type::has_unnamed;
+        static_assert(unnamed, "tocsin: every watchdog of this guard has a name; feed each by its name");
+        fed_[0].store_relaxed(1);
+    }
+
+    // The same for the watchdog of this name, and no other: feed<"render">().
+    template <watch_name Name, class Self = guard>
+    void feed() noexcept {
+        constexpr unsigned place = Self::state_type::template place_of<Name>;
+        static_assert(place != 0, "tocsin: no watchdog of this guard has this name; feed one by the name "
+                                  "that its row has");
+        fed_[place].store_relaxed(1);
+    }
+
+    // While the object that it answers lives, nothing has to be fed: the watchdogs without a name rest, and start anew
+    // at its end. For a loop that has nothing to do. Rests nest, and any thread may have one; each ends before the
+    // guard does. In a forked child, rearm() ends those that began before.
+    template <class Self = guard>
+    [[nodiscard]] auto resting() noexcept {
+        constexpr bool any = Self::template has<feature::watchdog>();
+        static_assert(any, "tocsin: resting() needs a watchdog; add watchdog(30s)(dump_threads)");
+        constexpr bool unnamed = !any || Self::state_type::has_unnamed;
+        static_assert(unnamed,
+                      "tocsin: resting() is for watchdogs without a name, and every one of this guard has a name");
+        if constexpr (any) return shared<Self, feature::watchdog>().rest();
     }
 
     // Makes the guard live again in a forked child, where by default nothing is written to what the parent shares and
@@ -113,8 +138,8 @@ class guard {
     template <class Self = guard>
     void rearm() {
         static_assert(Self::state_type::can_be_rearmed,
-                      "tocsin: rearm() needs a row with something to renew after fork: wake, call, defer, request_stop, "
-                      "a watchdog or dump_threads");
+                      "tocsin: rearm() needs a row with something to renew after fork: wake, call, defer, "
+                      "request_stop, a watchdog or dump_threads");
         if (!installed_) return;
         if (failure const refused = state_->rearm()) fail(refused);
     }
@@ -140,9 +165,9 @@ class guard {
 
     failure open(Rows&&... rows) noexcept {
         // what could not be installed is kept, so that the members of an empty guard have something to ask
-        state_ = ::new (std::nothrow) state_type{std::move(rows)...};
+        state_ = ::new (std::nothrow) state_type{detail::split_rows(std::move(rows)...)};
         if (state_ == nullptr) return {ENOMEM, "operator new", 0};
-        failure const refused = state_->open(pending_, fed_);
+        failure const refused = state_->open(pending_, fed_, resting_);
         installed_ = !refused;
         return refused;
     }
@@ -159,16 +184,42 @@ class guard {
 #endif
     }
 
-    using state_type = detail::guard_state<Rows...>;
+    using state_type = detail::state_for<Rows...>;
 
     in_signal::atomic<std::uint64_t> pending_;
-    in_signal::atomic<std::uint32_t> fed_;
+    in_signal::atomic<std::uint32_t> fed_[state_type::feed_words];
+    in_signal::atomic<std::uint32_t> resting_;
     state_type* state_ = nullptr;
     bool installed_ = false;
 };
 
-template <class... Triggers, bool... Restart, class... Lists>
-guard(row<Triggers, Restart, Lists>...) -> guard<row<Triggers, Restart, Lists>...>;
+// What stands for a guard that has been refused, so that nothing follows the sentence that says why.
+template <>
+class guard<detail::refused> {
+  public:
+    template <class... Arguments>
+    explicit guard(Arguments&&...) {
+        constexpr bool rows = ((detail::is_row<Arguments> || detail::is_refused<Arguments>)&&...);
+        static_assert(rows, "tocsin: a guard takes rows: on<SIG...>(reaction), on_crash(reaction), "
+                            "watchdog(d)(reaction)");
+    }
+    template <class ErrorCode, class... Arguments>
+        requires std::is_assignable_v<ErrorCode&, int>
+    explicit guard(ErrorCode&, Arguments&&... arguments)
+        : guard{static_cast<Arguments&&>(arguments)...} {}
+};
+
+template <class... Arguments>
+    requires(!detail::is_row<Arguments> || ...)
+guard(Arguments...) -> guard<detail::refused>;
+template <class ErrorCode, class... Arguments>
+    requires(!detail::is_row<std::remove_const_t<ErrorCode>> &&
+             (!std::is_assignable_v<ErrorCode&, int> || (!detail::is_row<Arguments> || ...)))
+guard(ErrorCode&, Arguments...) -> guard<detail::refused>;
+// A row with a name of its own is no error code. (Clang 14 forgets here what the constructor requires.)
+template <class First, class... Rest>
+    requires(detail::is_row<std::remove_const_t<First>> && (detail::is_row<Rest> && ...))
+guard(First&, Rest...) -> guard<std::remove_const_t<First>, Rest...>;
 
 // Answers in concepts and conditions: provides<decltype(signals), wake>.
 template <class Guard, auto Reaction>

@@ -71,7 +71,7 @@ struct installed_row {
 // The rows of a guard, each built where it stays.
 template <class States, class... Rows>
 struct row_list {
-    explicit row_list(States&) noexcept {}
+    row_list(States&, list<>&&) noexcept {}
     template <class Visit>
     void each(Visit&&) {}
 };
@@ -80,8 +80,8 @@ struct row_list<States, First, Rest...> {
     installed_row<First, States> first;
     row_list<States, Rest...> rest;
 
-    row_list(States& states, First&& row, Rest&&... rows)
-        : first{std::move(row), states}, rest{states, std::move(rows)...} {}
+    row_list(States& states, list<First, Rest...>&& rows)
+        : first{std::move(rows.first), states}, rest{states, std::move(rows.rest)} {}
 
     template <class Visit>
     void each(Visit&& visit) {
@@ -105,24 +105,35 @@ class guard_state {
     static constexpr bool contains() {
         return (row_words<Rows>::template contains<Reaction> || ...);
     }
+    // The word that feeds the watchdog of this name; stages of one watchdog are several rows of one name.
+    template <auto Name>
+    static constexpr unsigned place_of = feed_place<Name, typename Rows::trigger_type...>();
+    static constexpr unsigned feed_words = 1 + count_names<typename Rows::trigger_type...>();
+    static constexpr bool has_unnamed = ((Rows::trigger_type::hang ? 1U : 0U) + ... + 0U) >= feed_words;
     template <feature Wanted>
     auto& shared() noexcept {
         return states_.template by_feature<Wanted>();
     }
 
-    explicit guard_state(Rows&&... rows) : rows_{states_, std::move(rows)...} {}
+    explicit guard_state(list<Rows...>&& rows) : rows_{states_, std::move(rows)} {}
 
-    failure open(in_signal::atomic<std::uint64_t>& pending, in_signal::atomic<std::uint32_t>& fed) noexcept {
+    // The words live in the guard itself; those of `fed` are numbered by feed_place.
+    failure open(in_signal::atomic<std::uint64_t>& pending, in_signal::atomic<std::uint32_t>* fed,
+                 in_signal::atomic<std::uint32_t>& resting) noexcept {
         failure refused = posix::find_table(in_);
         if (refused) return refused;
         posix::adopt_process(*in_);
-        refused = open_parts(pending, fed);
+        refused = open_parts(pending, fed, resting);
         if (refused) close();
         return refused;
     }
 
     // Withdraws the claims first: afterwards no handler is inside, and the rest can be taken down.
     void close() noexcept {
+        closing_.store(1);
+        states_.each([this](auto& state) {
+            if constexpr (requires { state.box(); }) posix::settle(*in_, state.box());
+        });
         rows_.each([this](auto& each) { each.withdraw(*in_); });
         reserved_.close(*in_);
         states_.each([](auto& state) { state.close(); });
@@ -155,13 +166,14 @@ class guard_state {
     static constexpr bool any_crash = (Rows::trigger_type::crash || ...);
     static constexpr bool any_capture = (row_words<Rows>::captures || ...);
 
-    static constexpr auto close_reaction = [](auto& reaction) {
+    [[gnu::visibility("hidden")]] static constexpr auto close_reaction = [](auto& reaction) {
         if constexpr (requires { reaction.close(); }) reaction.close();
     };
 
-    failure open_parts(in_signal::atomic<std::uint64_t>& pending, in_signal::atomic<std::uint32_t>& fed) noexcept {
+    failure open_parts(in_signal::atomic<std::uint64_t>& pending, in_signal::atomic<std::uint32_t>* fed,
+                       in_signal::atomic<std::uint32_t>& resting) noexcept {
         process_ = in_signal::getpid();
-        posix::opening const to{in_, this, &keep, &release, posix::current_mask(), &pending, &fed};
+        posix::opening const to{in_, this, &keep, &release, posix::current_mask(), &pending, fed, &resting};
         failure refused{};
         auto const unless_refused = [&](auto&& step) {
             if (!refused) refused = step();
@@ -193,7 +205,9 @@ class guard_state {
                         refused = posix::add_ring(states_.of(reaction).box(), number, in_->limit.records);
         });
         if constexpr (Installed::trigger::hang) {
-            if (!refused) refused = states_.template by_feature<feature::watchdog>().add(each.row.trigger, each.program);
+            constexpr unsigned fed_by = place_of<Installed::trigger::name>;
+            auto& watchdogs = states_.template by_feature<feature::watchdog>();
+            if (!refused) refused = watchdogs.add(each.row.trigger, each.program, fed_by);
         }
         return refused;
     }
@@ -249,15 +263,15 @@ class guard_state {
         unsigned before = 0;
         state.rows_.each([&](auto& each) {
             if ((each.places() & bit) == 0) return;
-            run_row<State>(*state.in_, each.row, what, step, before, total);
+            state.template run_row<State>(each.row, what, step, before, total);
             before += count_deferred<State>(each.row.reactions);
         });
         step = posix::all_steps;
     }
 
+    // Where a reaction, or another thread meanwhile, has begun to destroy the guard, no further one starts.
     template <class State, class Row>
-    static void run_row(in_signal::table& in, Row& of, delivery what, unsigned& step, unsigned before,
-                        unsigned total) {
+    void run_row(Row& of, delivery what, unsigned& step, unsigned before, unsigned total) {
         unsigned const behind = before + count_deferred<State>(of.reactions);
         if (before == behind || step >= behind) return;
         if constexpr (Row::trigger_type::hang) {
@@ -271,13 +285,14 @@ class guard_state {
         of.reactions.each([&]<class R>(R& reaction) {
             if constexpr (is_deferred<R>()) others_follow = !std::is_same_v<state_type<R>, State>;
             if constexpr (is_deferred<R>() && std::is_same_v<state_type<R>, State>) {
-                if (number++ < step) return;
+                if (number++ < step || closing_.load() != 0) return;
                 step = number == total ? posix::all_steps : number;
                 reaction.run(what);
             }
         });
         if constexpr (row_words<Row>::ends && !Row::trigger_type::hang)
-            if (!others_follow) of.reactions.each([&](auto& reaction) { finish_row(in, reaction, what); });
+            if (!others_follow && closing_.load() == 0)
+                of.reactions.each([&](auto& reaction) { finish_row(*in_, reaction, what); });
     }
 
     template <class R>
@@ -288,10 +303,20 @@ class guard_state {
 
     in_signal::table* in_ = nullptr;
     in_signal::atomic<std::uint32_t> references_{1};
+    in_signal::atomic<std::uint32_t> closing_;
     std::int32_t process_ = 0;
     states_type states_;
     row_list<states_type, Rows...> rows_;
     posix::reserved_claim reserved_;
 };
+
+template <class Rows>
+struct state_of_rows;
+template <class... Rows>
+struct state_of_rows<list<Rows...>> {
+    using type = guard_state<Rows...>;
+};
+template <class... Rows>
+using state_for = typename state_of_rows<decltype(split_rows(std::declval<Rows>()...))>::type;
 
 }  // namespace tocsin::detail

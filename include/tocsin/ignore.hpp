@@ -14,7 +14,7 @@ struct ignore_t {
     static constexpr bool on_fault = false;
     static constexpr bool on_hang = false;
 };
-inline constexpr ignore_t ignore{};
+[[gnu::visibility("hidden")]] inline constexpr ignore_t ignore{};
 
 // The kernel's default while the guard lives. After other reactions, what the kernel does by default comes last;
 // after deferred ones, on the thread that ran them.
@@ -25,6 +25,6 @@ struct default_disposition_t {
 
     in_signal::finish_by_default last_word() const noexcept { return {}; }
 };
-inline constexpr default_disposition_t default_disposition{};
+[[gnu::visibility("hidden")]] inline constexpr default_disposition_t default_disposition{};
 
 }  // namespace tocsin

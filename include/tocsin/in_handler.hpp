@@ -22,14 +22,19 @@ struct in_handler_t {
 // doing. f may call what POSIX lists as async-signal-safe and nothing else: no allocation, no lock, no stdio. That
 // it does not throw and has no state that needs care is checked; the rest is a promise. The library keeps errno.
 template <class F>
-constexpr in_handler_t<F> in_handler(F f) noexcept {
-    static_assert(in_signal::copies_as_bytes<F>,
-                  "tocsin: the function of in_handler(f) must be trivially copyable; capture references or plain values");
-    static_assert(std::is_invocable_v<F&, delivery const&>,
-                  "tocsin: the function of in_handler(f) is called as f(delivery const&); give it that parameter");
-    static_assert(!std::is_invocable_v<F&, delivery const&> || std::is_nothrow_invocable_v<F&, delivery const&>,
-                  "tocsin: a handler must not throw; declare the function of in_handler(f) noexcept");
-    return {f};
+constexpr auto in_handler(F f) noexcept {
+    constexpr bool plain = in_signal::copies_as_bytes<F>;
+    static_assert(plain, "tocsin: in_handler(f) needs an f that is trivially copyable; capture references "
+                         "or plain values");
+    constexpr bool fits = std::is_invocable_v<F&, delivery const&>;
+    static_assert(fits, "tocsin: the function of in_handler(f) is called as f(delivery const&); give it "
+                        "that parameter");
+    constexpr bool calm = !fits || std::is_nothrow_invocable_v<F&, delivery const&>;
+    static_assert(calm, "tocsin: a handler must not throw; declare the function of in_handler(f) noexcept");
+    if constexpr (plain && fits && calm)
+        return in_handler_t<F>{f};
+    else
+        return detail::refused{};
 }
 
 }  // namespace tocsin

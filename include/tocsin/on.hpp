@@ -36,8 +36,50 @@ concept reaction = requires {
 };
 
 namespace detail {
+
 struct no_state {};  // of a trigger or reaction that needs none in the guard
+
+// What becomes of a row, or of a reaction in it, that has been refused: its sentence has been printed, and nothing
+// that follows from it shall hide it.
+struct refused {
+    constexpr refused interrupting() const noexcept { return {}; }
+    template <class D>
+    constexpr refused then(D const&) const noexcept {
+        return {};
+    }
+    template <class D>
+    constexpr refused every(D const&) const noexcept {
+        return {};
+    }
+    template <class... R>
+    constexpr refused operator()(R const&...) const noexcept {
+        return {};
+    }
+};
+
+template <class T>
+inline constexpr bool is_refused = std::is_same_v<T, refused>;
+
 }  // namespace detail
+
+// The name of a watchdog, as a template argument: watchdog<"render">(5s).
+template <std::size_t Size>
+struct watch_name {
+    char text[Size]{};
+
+    constexpr watch_name(char const (&from)[Size]) noexcept {
+        for (std::size_t i = 0; i < Size; ++i) text[i] = from[i];
+    }
+    static constexpr bool empty = Size == 1;
+
+    template <std::size_t Other>
+    constexpr bool operator==(watch_name<Other> const& other) const noexcept {
+        if (Size != Other) return false;
+        for (std::size_t i = 0; i < Size; ++i)
+            if (text[i] != other.text[i]) return false;
+        return true;
+    }
+};
 
 // A list of values of different types; <tuple> costs more to include than all of this.
 template <class... Ts>
@@ -105,6 +147,11 @@ class row {
 
 namespace detail {
 
+template <class T>
+inline constexpr bool is_row = false;
+template <class Trigger, bool Restart, class... Reactions>
+inline constexpr bool is_row<row<Trigger, Restart, Reactions...>> = true;
+
 template <auto Signal>
 inline constexpr bool is_realtime = std::is_same_v<std::remove_const_t<decltype(Signal)>, realtime>;
 
@@ -113,7 +160,7 @@ constexpr bool names_a_signal() {
     if constexpr (is_realtime<Signal>)
         return true;
     else
-        return Signal >= 1 && Signal <= last_signal;
+        return Signal >= 1 && Signal <= standard_signals;
 }
 
 template <auto Signal>
@@ -150,31 +197,70 @@ constexpr bool is_deferred() {
     return R::where == stage::dispatcher || R::where == stage::safe_point;
 }
 
+// Checks print their sentence themselves and answer by the type of their result: a compiler that has refused one does
+// not evaluate it, and would say so as well.
+
+// What holds for the words of every row.
 template <class... R>
-constexpr bool check_words() {
-    static_assert(sizeof...(R) != 0, "tocsin: a row without a reaction does nothing; to ignore a signal, say ignore");
-    static_assert((reaction<R> && ...),
-                  "tocsin: this is not a reaction; wrap a callable in call(f), defer(f) or in_handler(f)");
-    if constexpr (sizeof...(R) != 0 && (reaction<R> && ...)) {
-        static_assert(sizeof...(R) == 1 || ((R::where != stage::alone) && ...),
-                      "tocsin: ignore contradicts every other reaction of its row; take one of them out");
-        static_assert((0 + ... + (R::where == stage::last)) <= 1,
-                      "tocsin: a row has one last word; keep one of chain, default_disposition and exit_with");
-        return true;
+constexpr auto check_words() {
+    constexpr bool some = sizeof...(R) != 0;
+    static_assert(some, "tocsin: a row without a reaction does nothing; to ignore a signal, say ignore");
+    constexpr bool known = ((reaction<R> || is_refused<R>)&&...);
+    static_assert(known, "tocsin: this is not a reaction; wrap a callable in call(f), defer(f) or in_handler(f)");
+    if constexpr (some && known && !(is_refused<R> || ...)) {
+        constexpr bool alone = sizeof...(R) == 1 || ((R::where != stage::alone) && ...);
+        static_assert(alone, "tocsin: ignore contradicts every other reaction of its row; take one of them out");
+        constexpr bool one_end = (0 + ... + (R::where == stage::last)) <= 1;
+        static_assert(one_end, "tocsin: a row has one last word; keep one of chain, default_disposition and "
+                               "exit_with");
+        return std::bool_constant<alone && one_end>{};
+    } else {
+        return std::false_type{};
     }
-    return false;
+}
+
+// What holds wherever signals are named.
+template <auto... Signals>
+constexpr auto check_signals() {
+    constexpr bool some = sizeof...(Signals) != 0;
+    static_assert(some, "tocsin: no signal is named here; name one or more between < and >");
+    constexpr bool known = (names_a_signal<Signals>() && ...);
+    static_assert(known, "tocsin: this number is no signal; standard signals are 1 to 31, real-time ones "
+                         "are written rt<N>");
+    constexpr bool ours = (!cannot_be_caught<Signals>() && ...);
+    static_assert(ours, "tocsin: SIGKILL and SIGSTOP cannot be caught; take them out");
+    constexpr bool once = ((times_named<Signals, Signals...> == 1) && ...);
+    static_assert(once, "tocsin: a signal is named twice here; name it once");
+    return std::bool_constant<some && known && ours && once>{};
+}
+
+// What may follow on<…> a fault signal.
+template <bool Fault, class... R>
+constexpr auto check_fault_words() {
+    constexpr bool now = !Fault || (!is_deferred<R>() && ...);
+    static_assert(now, "tocsin: a fault signal cannot be deferred, returning from its handler faults again; "
+                       "use on_crash");
+    constexpr bool ends = !now || !Fault || ((R::on_fault || R::where == stage::last) && ...);
+    static_assert(ends, "tocsin: this reaction returns to the instruction that faults; use "
+                        "on_crash(dump_threads)");
+    return std::bool_constant<now && ends>{};
+}
+
+template <class... R>
+constexpr auto check_crash_words() {
+    constexpr bool fit = (R::on_fault && ...);
+    static_assert(fit, "tocsin: on_crash takes dump_threads, in_handler, chain and exit_with; the process "
+                       "is going down");
+    return std::bool_constant<fit>{};
 }
 
 template <auto... Signals>
-constexpr bool check_signals() {
-    static_assert(sizeof...(Signals) != 0, "tocsin: on<> names no signal; write on<SIGTERM>(…)");
-    static_assert((names_a_signal<Signals>() && ...),
-                  "tocsin: this number is no signal; standard signals are 1 to 31, real-time ones are written rt<N>");
-    static_assert((!cannot_be_caught<Signals>() && ...),
-                  "tocsin: SIGKILL and SIGSTOP cannot be caught; take them out of the row");
-    static_assert(((times_named<Signals, Signals...> == 1) && ...),
-                  "tocsin: this row names a signal twice; name it once");
-    return true;
+constexpr auto check_faults() {
+    using signals = decltype(check_signals<Signals...>());
+    constexpr bool faults = !signals::value || (names_a_fault<Signals>() && ...);
+    static_assert(faults, "tocsin: on_crash is for SEGV BUS FPE ILL TRAP SYS ABRT; write on<SIG...> for "
+                          "other signals");
+    return std::bool_constant<signals::value && faults>{};
 }
 
 }  // namespace detail
@@ -182,36 +268,36 @@ constexpr bool check_signals() {
 // on<SIGINT, SIGTERM>(request_stop): on any of these signals, these reactions.
 template <auto... Signals, class... R>
 constexpr auto on(R... reactions) {
-    constexpr bool words = detail::check_words<R...>();
-    constexpr bool signals = detail::check_signals<Signals...>();
-    if constexpr (words && signals) {
+    using signals = decltype(detail::check_signals<Signals...>());
+    using words = decltype(detail::check_words<R...>());
+    if constexpr (signals::value && words::value) {
         constexpr bool fault = (detail::names_a_fault<Signals>() || ...);
-        static_assert(!fault || (!detail::is_deferred<R>() && ...),
-                      "tocsin: a fault signal cannot be deferred, returning from its handler faults again; use on_crash");
-        static_assert(!fault || ((R::on_fault || R::where == stage::last) && ...),
-                      "tocsin: this reaction returns to the instruction that faults; use on_crash(dump_threads)");
+        if constexpr (decltype(detail::check_fault_words<fault, R...>())::value)
+            return row<on_signals<Signals...>, true, R...>{{}, make_list(std::move(reactions)...)};
+        else
+            return detail::refused{};
+    } else {
+        return detail::refused{};
     }
-    return row<on_signals<Signals...>, true, R...>{{}, make_list(std::move(reactions)...)};
 }
 
 // on_crash(dump_threads): on every fault, or on_crash<SIGSEGV>(…): on these; afterwards the previous disposition
 // takes over as if nothing had been there, unless the row ends in `chain` or `exit_with`.
 template <auto... Signals, class... R>
 constexpr auto on_crash(R... reactions) {
-    constexpr bool words = detail::check_words<R...>();
-    if constexpr (words)
-        static_assert((R::on_fault && ...),
-                      "tocsin: on_crash takes dump_threads, in_handler, chain and exit_with; the process is going down, "
-                      "and nothing can be deferred");
     if constexpr (sizeof...(Signals) == 0) {
-        return row<on_faults<SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT>, true, R...>{
-            {}, make_list(std::move(reactions)...)};
+        return on_crash<SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT>(std::move(reactions)...);
     } else {
-        static_assert(detail::check_signals<Signals...>());
-        static_assert((detail::names_a_fault<Signals>() && ...),
-                      "tocsin: on_crash is for fault signals: SIGSEGV SIGBUS SIGFPE SIGILL SIGTRAP SIGSYS SIGABRT; "
-                      "write on<SIG…>(…) for the others");
-        return row<on_faults<Signals...>, true, R...>{{}, make_list(std::move(reactions)...)};
+        using signals = decltype(detail::check_faults<Signals...>());
+        using words = decltype(detail::check_words<R...>());
+        if constexpr (signals::value && words::value) {
+            if constexpr (decltype(detail::check_crash_words<R...>())::value)
+                return row<on_faults<Signals...>, true, R...>{{}, make_list(std::move(reactions)...)};
+            else
+                return detail::refused{};
+        } else {
+            return detail::refused{};
+        }
     }
 }
 

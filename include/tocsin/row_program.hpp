@@ -118,6 +118,59 @@ struct collect_states<List, First, Rest...> {
 template <class... Rows>
 using unique_states = typename collect_states<state_list<>, Rows...>::type;
 
+// A row may stand for several: a watchdog does, for each of its stages.
+template <class Row>
+struct rows_of {
+    using type = list<Row>;
+    static type split(Row&& row) { return {std::move(row), {}}; }
+};
+template <class Row>
+    requires requires { typename Row::rows_type; }
+struct rows_of<Row> {
+    using type = typename Row::rows_type;
+    static type split(Row&& row) { return std::move(row.rows); }
+};
+
+template <class... Right>
+list<Right...> join_rows(list<>&&, list<Right...>&& right) {
+    return std::move(right);
+}
+template <class First, class... Rest, class... Right>
+list<First, Rest..., Right...> join_rows(list<First, Rest...>&& left, list<Right...>&& right) {
+    return {std::move(left.first), join_rows(std::move(left.rest), std::move(right))};
+}
+inline list<> split_rows() { return {}; }
+template <class First, class... Rest>
+auto split_rows(First&& first, Rest&&... rest) {
+    return join_rows(rows_of<First>::split(std::move(first)), split_rows(std::move(rest)...));
+}
+
+// Names of watchdogs. Each has a word in the guard that feeds it: 0 is that of all that have no name.
+
+// 0 for a name that no trigger has.
+template <auto Name, class... Triggers>
+constexpr unsigned feed_place() {
+    unsigned place = 0;
+    unsigned named = 0;
+    auto const look_at = [&]<class Trigger>(Trigger const*) {
+        if constexpr (requires { Trigger::name; })
+            if (!Trigger::name.empty && ++named != 0 && place == 0 && Trigger::name == Name) place = named;
+    };
+    (look_at(static_cast<Triggers const*>(nullptr)), ...);
+    return place;
+}
+
+template <class... Triggers>
+constexpr unsigned count_names() {
+    auto const named = []<class Trigger>(Trigger const*) {
+        if constexpr (requires { Trigger::name; })
+            return Trigger::name.empty ? 0U : 1U;
+        else
+            return 0U;
+    };
+    return (0U + ... + named(static_cast<Triggers const*>(nullptr)));
+}
+
 // Lists of parts.
 
 template <class First, class... Rest>
@@ -133,12 +186,14 @@ constexpr auto join(in_signal::parts<First, Rest...> left, in_signal::parts<Righ
     return prepend(left.first, join(left.rest, right));
 }
 
-// `call(f)` under a watchdog: on the helper that runs the row. As everywhere, none starts once exit() has begun.
-template <class Call>
+// `call(f)` under a watchdog: on the helper that runs the row. None starts once exit() has begun, or the guard's end.
+template <class Call, class Watchdogs>
 struct call_now {
     Call* reaction;
+    Watchdogs* watchdogs;
     void operator()(in_signal::arrival& a) const {
-        if (__atomic_load_n(&a.in->exiting, __ATOMIC_SEQ_CST) == 0) reaction->run(delivery{0});
+        bool const exiting = __atomic_load_n(&a.in->exiting, __ATOMIC_SEQ_CST) != 0;
+        if (!exiting && !watchdogs->closed()) reaction->run(delivery{0});
     }
 };
 
@@ -194,16 +249,19 @@ auto deferred_parts(list<First, Rest...>& of, States& states) {
 
 // What a watchdog does in place of posting to the dispatcher. It comes after the posts: what is called may destroy
 // the guard that they point into.
-template <bool Hang>
-auto called_parts(list<>&) {
+template <bool Hang, class States>
+auto called_parts(list<>&, States&) {
     return in_signal::parts<>{};
 }
-template <bool Hang, class First, class... Rest>
-auto called_parts(list<First, Rest...>& of) {
-    if constexpr (Hang && First::where == stage::dispatcher)
-        return prepend(call_now<First>{&of.first}, called_parts<Hang>(of.rest));
-    else
-        return called_parts<Hang>(of.rest);
+template <bool Hang, class States, class First, class... Rest>
+auto called_parts(list<First, Rest...>& of, States& states) {
+    if constexpr (Hang && First::where == stage::dispatcher) {
+        auto& watchdogs = states.template by_feature<feature::watchdog>();
+        return prepend(call_now<First, std::remove_reference_t<decltype(watchdogs)>>{&of.first, &watchdogs},
+                       called_parts<Hang>(of.rest, states));
+    } else {
+        return called_parts<Hang>(of.rest, states);
+    }
 }
 
 template <class Row>
@@ -236,7 +294,7 @@ template <class Row, class States>
 auto build_program(Row& of, States& states) {
     using trigger = typename Row::trigger_type;
     auto const posts = join(hang_parts(of), deferred_parts<trigger::hang>(of.reactions, states));
-    auto const deferred = join(posts, called_parts<trigger::hang>(of.reactions));
+    auto const deferred = join(posts, called_parts<trigger::hang>(of.reactions, states));
     auto const all = join(handler_parts<at_once<Row>>(of.reactions, states), deferred);
     auto const last = last_part<trigger, row_words<Row>::deferred>(of.reactions);
     return in_signal::program<std::remove_const_t<decltype(all)>, std::remove_const_t<decltype(last)>>{all, last};

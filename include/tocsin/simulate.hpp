@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include <tocsin/in_signal/simulate.hpp>
+#include <tocsin/posix/directory.hpp>
 
 namespace tocsin {
 
@@ -31,8 +32,9 @@ class simulation {
 // flags, wake-ups and records included, whether or not the thread blocks it. Its code is SI_USER, its sender this
 // process. Async-signal-safe; callable on any thread and from handlers. A signal that no guard claims is left alone
 // and reported as not handled. A row that ends in the default or in the previous disposition really does.
-inline simulation simulate(int signal) noexcept {
+[[gnu::visibility("hidden")]] inline simulation simulate(int signal) noexcept {
     if (!can_be_caught(signal)) return simulation::invalid;
+    posix::look_up_table();
     switch (in_signal::simulate(signal)) {
         case in_signal::simulated::handled: return simulation::handled;
         case in_signal::simulated::refused: return simulation::refused;

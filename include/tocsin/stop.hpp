@@ -94,6 +94,6 @@ struct request_stop_t {
 // Asks the program to stop: guard.stop_requested() is true from the handler on, guard.stop_token() is tripped by the
 // dispatcher. A further signal of the row takes the default disposition once the stop has been dispatched, or one
 // second after the first; earlier duplicates merge, for supervisors often send twice.
-inline constexpr request_stop_t request_stop{};
+[[gnu::visibility("hidden")]] inline constexpr request_stop_t request_stop{};
 
 }  // namespace tocsin

@@ -79,8 +79,7 @@ struct wake_state {
     void close() noexcept { descriptor.close(); }
     failure rearm() noexcept {
         if (failure const refused = descriptor.replace()) return refused;
-        in_signal::start_clean(inbox, in_signal::getpid());
-        inbox.woken.store(0);
+        posix::renew(inbox);
         return {};
     }
     in_signal::inbox& box() noexcept { return inbox; }
@@ -147,6 +146,6 @@ struct wake_t {
 };
 
 // Records the delivery and makes guard.fd() readable; guard.take() yields what arrived.
-inline constexpr wake_t wake{};
+[[gnu::visibility("hidden")]] inline constexpr wake_t wake{};
 
 }  // namespace tocsin

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <unwind.h>
 
+#include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -77,6 +78,7 @@ void require_same_callers(record const& ours, std::vector<std::uintptr_t> const&
 
 record ours;
 std::vector<std::uintptr_t> theirs;
+record from_two_words;
 ucontext_t interrupted;
 
 __attribute__((noinline)) void look_here() {
@@ -141,7 +143,9 @@ record const& fault_in_child(Function fault) {
     return shared();
 }
 
-IN_SECTION(tocsin_leaf) void read_null() { after = *reinterpret_cast<int volatile*>(std::uintptr_t(after) & 8); }
+IN_SECTION(tocsin_leaf) __attribute__((no_sanitize("undefined"))) void read_null() {
+    after = *reinterpret_cast<int volatile*>(std::uintptr_t(after) & 8);
+}
 
 }  // namespace
 
@@ -152,6 +156,24 @@ TEST_CASE("own frames are the same as libgcc's", "[unwind]") {
     CHECK_FALSE(ours.frames[1].exact);
     CHECK(ours.caller() == 1);
     CHECK_FALSE(ours.end.guessed);
+}
+
+namespace {
+std::jmp_buf back_to_test;
+
+[[noreturn]] __attribute__((noinline)) void look_and_never_return() {
+    look_here();
+    std::longjmp(back_to_test, 1);
+}
+
+// Its last instruction is the call: the return address belongs to whatever follows.
+IN_SECTION(tocsin_leaf) void end_in_call() { look_and_never_return(); }
+}  // namespace
+
+TEST_CASE("a caller that is not returned to is still the caller", "[unwind]") {
+    if (setjmp(back_to_test) == 0) call(end_in_call);
+    require_same_callers(ours, theirs, 0);
+    CHECK(ours.leaf() > 0);
 }
 
 namespace {
@@ -187,6 +209,7 @@ namespace {
 void see_interrupted(int, siginfo_t*, void* context) {
     interrupted = *static_cast<ucontext_t*>(context);
     ours.take(registers_of(interrupted));
+    from_two_words.take(registers_at(program_counter(interrupted), stack_pointer(interrupted)));
     theirs = reference();
 }
 void send_usr1() {
@@ -204,6 +227,10 @@ TEST_CASE("a handler's context gives the interrupted frames, without the handler
     CHECK(ours.frames[0].pc == theirs[skip]);
     CHECK(ours.frames[0].exact);
     CHECK(ours.caller() > 0);
+
+    INFO("from pc and sp alone, as /proc tells them of threads that wait");
+    REQUIRE(from_two_words.end.frames == ours.end.frames);
+    for (std::size_t i = 0; i < ours.end.frames; ++i) CHECK(from_two_words.frames[i].pc == ours.frames[i].pc);
 }
 
 namespace {
@@ -259,13 +286,16 @@ void* unreadable() { return mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANO
 char data_not_code[64] = "not code";
 void* somewhere(int kind) {
     switch (kind) {
-        case 0: return nullptr;
-        case 1: return static_cast<char*>(unreadable()) + 0x234;
+        case 0:
+            return nullptr;
+        case 1:
+            return static_cast<char*>(unreadable()) + 0x234;
         case 2: {
             static auto const memory = std::make_unique<char[]>(64);
             return memory.get();
         }
-        case 3: return data_not_code;
+        case 3:
+            return data_not_code;
         default: {
             void* const page = unreadable();
             munmap(page, 4096);
@@ -341,8 +371,8 @@ bool waiting(pid_t tid, std::uintptr_t& pc, std::uintptr_t& sp) {
     REQUIRE(file != nullptr);
     long number = -1;
     unsigned long words[8]{};
-    int const read = std::fscanf(file, "%ld %lx %lx %lx %lx %lx %lx %lx %lx", &number, words, words + 1, words + 2,
-                                 words + 3, words + 4, words + 5, words + 6, words + 7);
+    int const read = std::fscanf(file, "%ld %lx %lx %lx %lx %lx %lx %lx %lx", &number, words, words + 1,
+                                 words + 2, words + 3, words + 4, words + 5, words + 6, words + 7);
     std::fclose(file);
     sp = words[6];
     pc = words[7];
@@ -450,10 +480,18 @@ TEST_CASE("a spoilt stack ends the walk", "[unwind]") {
         for (auto& word : stack) {
             std::uint64_t const dice = random();
             switch (dice & 3) {
-                case 0: word = base + random() % (stack.size() * sizeof(word)); break;
-                case 1: word = real.frames[dice / 4 % real.end.frames].pc + (dice >> 32) % 3 - 1; break;
-                case 2: word = random() >> (dice >> 32) % 60; break;
-                default: word = 0; break;
+                case 0:
+                    word = base + random() % (stack.size() * sizeof(word));
+                    break;
+                case 1:
+                    word = real.frames[dice / 4 % real.end.frames].pc + (dice >> 32) % 3 - 1;
+                    break;
+                case 2:
+                    word = random() >> (dice >> 32) % 60;
+                    break;
+                default:
+                    word = 0;
+                    break;
             }
         }
         registers from = registers_at(real.frames[random() % real.end.frames].pc, base + 256);
@@ -465,6 +503,31 @@ TEST_CASE("a spoilt stack ends the walk", "[unwind]") {
         REQUIRE(seen.end.frames >= 1);
         REQUIRE(seen.end.omitted < stack.size());
     }
+}
+
+// A function that finds its frame by the frame pointer alone.
+#if defined(__x86_64__)
+#define FRAME_RULES ".cfi_def_cfa 6, 16\n.cfi_offset 6, -16\n"
+#else
+#define FRAME_RULES ".cfi_def_cfa 29, 16\n.cfi_offset 29, -16\n.cfi_offset 30, -8\n"
+#endif
+__asm__(
+    ".pushsection .text\n.globl tocsin_by_frame_pointer\n.type tocsin_by_frame_pointer, %function\n"
+    "tocsin_by_frame_pointer:\n.cfi_startproc\n" FRAME_RULES
+    "nop\nnop\nnop\nnop\nnop\nnop\n.cfi_endproc\n.size tocsin_by_frame_pointer, . - "
+    "tocsin_by_frame_pointer\n.popsection\n");
+extern "C" char const tocsin_by_frame_pointer[];
+
+TEST_CASE("a frame that is its own caller ends the walk", "[unwind]") {
+    std::uintptr_t stack[4]{};
+    stack[2] = reinterpret_cast<std::uintptr_t>(stack + 2);
+    stack[3] = reinterpret_cast<std::uintptr_t>(tocsin_by_frame_pointer) + 4;
+    registers from = registers_at(stack[3], reinterpret_cast<std::uintptr_t>(stack));
+    from.set(machine::frame_register, stack[2]);
+    record seen{};
+    seen.take(from);
+    CHECK(seen.end.ended == ending::cycle);
+    CHECK(seen.end.frames == 2);
 }
 
 TEST_CASE("nothing is read from memory that is not there", "[unwind]") {
@@ -523,8 +586,8 @@ TEST_CASE("after every single instruction the callers are found", "[unwind]") {
     use_alternate_stack();
     stepped.stride = has_sorted_table() ? 1 : 19;
     handle(SIGTRAP, look_at_step, SA_ONSTACK);
-    // Lazy binding, procedure table, vdso, allocation, a realigned stack. Not a throw: in the last instruction
-    // of _Unwind_RaiseException the stack is switched already, and its table does not say so.
+    // Lazy binding, procedure table, vdso, allocation, a realigned stack. Not a throw: in the last
+    // instruction of _Unwind_RaiseException the stack is switched already, and its table does not say so.
     step_through([] {
         timespec now{};
         clock_gettime(CLOCK_MONOTONIC, &now);

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
-// Looks at watchdogs at times that are made up, without a thread: what fires, and when.
 #include <tocsin/posix/watcher.hpp>
 
 #include <sys/ptrace.h>
@@ -17,197 +16,108 @@ namespace {
 
 constexpr std::uint64_t ms = 1'000'000;
 
-// A guard's watchdogs in a table of their own, with a clock that only the test moves.
-class watched_guard {
-  public:
-    // Watchdogs of these periods, armed now.
-    explicit watched_guard(std::vector<std::uint64_t> const& periods) {
-        posix::opening to{};
-        to.in = &in_;
-        to.keep = [](void*) noexcept {};
-        to.release = [](void*) noexcept {};
-        to.mask = posix::current_mask();
-        to.fed = &fed;
-        list.open(to);
-        for (std::uint64_t const period : periods) {
-            rows_.push_back(std::make_unique<row>());
-            rows_.back()->of = this;
-            rows_.back()->place = static_cast<int>(rows_.size()) - 1;
-            list.add(rows_.back()->one, period, rows_.back().get(), &react);
-        }
-        list.arm(now);
+// Asks to be looked at again `pace` after each look, and counts.
+struct counted : posix::watched {
+    explicit counted(std::uint64_t often) : pace{often} {
+        tick = [](watched& self, posix::look& at) noexcept {
+            auto& of = static_cast<counted&>(self);
+            ++of.looks;
+            of.due = at.now + of.pace;
+        };
     }
-
-    // Looks whenever a look is due until `end`, as the watcher does, and reacts to what has fired.
-    void pass_until(std::uint64_t end, std::int32_t tracer = 0) {
-        while (list.next_look() <= end) {
-            if (list.next_look() > now) now = list.next_look();
-            look(tracer);
-        }
-        now = end;
-    }
-
-    void look(std::int32_t tracer = 0, std::int32_t process = in_signal::getpid()) {
-        posix::look at{now, process, tracer};
-        list.look_at_all(at);
-        ++looks;
-        list.run_fired();
-        posix::set_mask(mask_);  // run_fired leaves the helper's mask behind
-    }
-
-    void feed() { fed.store_relaxed(1); }
-
-    std::uint64_t const begin = 1'000 * ms;
-    std::uint64_t now = begin;
-    in_signal::atomic<std::uint32_t> fed;
-    posix::watch_list list;
-    std::vector<int> ran;             // the places of the watchdogs whose rows have run
-    std::vector<std::uint64_t> when;  // after `begin`
+    std::uint64_t pace;
     unsigned looks = 0;
-
-  private:
-    struct row {
-        posix::watch one;
-        watched_guard* of = nullptr;
-        int place = 0;
-    };
-
-    static void react(void* program, in_signal::arrival& hang) {
-        auto const& self = *static_cast<row*>(program);
-        if (hang.signal != 0) throw "a hang has no signal";
-        self.of->ran.push_back(self.place);
-        self.of->when.push_back(self.of->now - self.of->begin);
-    }
-
-    in_signal::table in_{};
-    in_signal::kernel_set mask_ = posix::current_mask();
-    std::vector<std::unique_ptr<row>> rows_;
 };
 
-using places = std::vector<int>;
+// Looks from one due time to the next, as the watcher does, and answers how often it had to wake up.
+unsigned wake_ups(posix::watch_room& room, std::uint64_t begin, std::uint64_t end) {
+    unsigned count = 0;
+    for (std::uint64_t now = begin; now <= end; ++count) {
+        posix::look at{now, 1, 0};
+        now = posix::detail::look_around(room, at);
+    }
+    return count;
+}
 
 }  // namespace
 
-TEST_CASE("a watchdog that is never fed fires one period after it was armed", "[watcher]") {
-    watched_guard guard{{100 * ms}};
-    guard.pass_until(guard.begin + 99 * ms);
-    CHECK(guard.ran.empty());
-    guard.pass_until(guard.begin + 100 * ms);
-    CHECK(guard.ran == places{0});
-    CHECK(guard.when[0] == 100 * ms);
-}
-
-TEST_CASE("a watchdog fires between d and 1.25 d after the last feed, wherever that was between two looks",
-          "[watcher]") {
-    for (std::uint64_t fed_at = 1; fed_at < 100; ++fed_at) {
-        watched_guard guard{{100 * ms}};
-        guard.pass_until(guard.begin + fed_at * ms);
-        guard.feed();
-        guard.pass_until(guard.begin + 500 * ms);
-        REQUIRE(guard.ran == places{0});
-        INFO("fed at " << fed_at << " ms, fired at " << guard.when[0] / ms);
-        CHECK(guard.when[0] >= (fed_at + 100) * ms);
-        CHECK(guard.when[0] <= (fed_at + 125) * ms);
+TEST_CASE("a thousand that are looked at at one pace cost the wake-ups of one", "[watcher]") {
+    posix::watch_room room{};
+    std::vector<std::unique_ptr<counted>> all;
+    for (unsigned i = 0; i < 1000; ++i) {
+        all.push_back(std::make_unique<counted>(25 * ms));
+        all.back()->due = (100 + i % 25) * ms;
+        posix::detail::link_watched(room, *all.back(), 25 * ms);
     }
+    CHECK(wake_ups(room, 100 * ms, 1'100 * ms) <= 41);
+    for (auto const& each : all) REQUIRE(each->looks >= 40);
 }
 
-TEST_CASE("a watchdog that is fed once a period does not fire", "[watcher]") {
-    watched_guard guard{{100 * ms}};
-    for (std::uint64_t at = 99; at < 5'000; at += 99) {
-        guard.pass_until(guard.begin + at * ms);
-        guard.feed();
+TEST_CASE("the rare one is not looked at each time the frequent one is", "[watcher]") {
+    posix::watch_room room{};
+    counted often{ms};
+    counted seldom{1'000 * ms};
+    often.due = seldom.due = ms;
+    posix::detail::link_watched(room, often, ms);
+    posix::detail::link_watched(room, seldom, 1'000 * ms);
+    wake_ups(room, ms, 10'000 * ms);
+    CHECK(often.looks >= 9'990);
+    CHECK(seldom.looks <= 12);
+    CHECK(seldom.looks >= 10);
+}
+
+TEST_CASE("what has been taken out is not looked at any more, wherever it was in the list", "[watcher]") {
+    auto const out = GENERATE(0U, 1U, 2U, 3U);
+    posix::watch_room room{};
+    std::vector<std::unique_ptr<counted>> all;
+    for (unsigned i = 0; i < 4; ++i) {
+        all.push_back(std::make_unique<counted>(ms));
+        all.back()->due = ms;
+        posix::detail::link_watched(room, *all.back(), ms);
     }
-    CHECK(guard.ran.empty());
+    posix::detail::unlink_watched(room, *all[out]);
+    posix::detail::unlink_watched(room, *all[out]);
+    wake_ups(room, ms, ms);
+    for (unsigned i = 0; i < 4; ++i) CHECK(all[i]->looks == (i == out ? 0U : 1U));
 }
 
-TEST_CASE("a watchdog fires once a hang, and again after it has been fed", "[watcher]") {
-    watched_guard guard{{100 * ms}};
-    guard.pass_until(guard.begin + 1'000 * ms);
-    CHECK(guard.ran == places{0});
-    guard.feed();
-    guard.pass_until(guard.begin + 1'099 * ms);
-    CHECK(guard.ran == places{0});
-    guard.pass_until(guard.begin + 5'000 * ms);
-    CHECK(guard.ran == places{0, 0});
-}
-
-TEST_CASE("constant feeding costs four looks a period", "[watcher]") {
-    watched_guard guard{{100 * ms}};
-    for (std::uint64_t at = 1; at <= 1'000; ++at) {
-        guard.feed();
-        guard.pass_until(guard.begin + at * ms);
+TEST_CASE("a list that a fork has cut short in the middle of a change can be changed further", "[watcher]") {
+    posix::watch_room room{};
+    counted first{ms};
+    counted second{ms};
+    counted third{ms};
+    for (counted* each : {&first, &second, &third}) {
+        each->due = ms;
+        posix::detail::link_watched(room, *each, ms);
     }
-    CHECK(guard.looks == 40);
-}
-
-TEST_CASE("whatever watchdog of a guard is looked at first, a feed counts for all of them", "[watcher]") {
-    watched_guard guard{{400 * ms, 20 * ms}};
-    for (std::uint64_t at = 0; at <= 4'000; at += 100) {
-        guard.pass_until(guard.begin + at * ms);
-        guard.feed();  // the short one's next look takes it, long before the long one's
+    SECTION("adding") {
+        counted added{ms};
+        added.next = room.levels[first.level].first;  // and nobody knows of it yet
+        added.place = &room.levels[first.level].first;
+        posix::detail::unlink_watched(room, third);
+        wake_ups(room, ms, ms);
+        CHECK(added.looks + third.looks == 0);
     }
-    for (int const place : guard.ran) CHECK(place == 1);
-    CHECK(guard.ran.size() == 40);
-}
-
-TEST_CASE("watchdogs of one guard keep their own periods", "[watcher]") {
-    watched_guard guard{{300 * ms, 100 * ms, 200 * ms}};
-    guard.pass_until(guard.begin + 1'000 * ms);
-    CHECK(guard.ran == places{1, 2, 0});
-    CHECK(guard.when == std::vector<std::uint64_t>{100 * ms, 200 * ms, 300 * ms});
-}
-
-TEST_CASE("time in which the process did not run counts as one look", "[watcher]") {
-    watched_guard guard{{100 * ms}};
-    guard.pass_until(guard.begin + 20 * ms);
-    for (int stop = 0; stop < 3; ++stop) {
-        guard.now += 10'000 * ms;  // stopped: nobody could look
-        guard.look();
-        CHECK(guard.list.next_look() == guard.now + 25 * ms);
-        CHECK(guard.ran.empty());
+    SECTION("added, but not known to the next") {
+        counted added{ms};
+        added.level = third.level;
+        added.due = ms;
+        added.next = &third;
+        added.place = &room.levels[first.level].first;
+        room.levels[first.level].first = &added;
+        posix::detail::unlink_watched(room, third);
+        wake_ups(room, ms, ms);
+        CHECK(added.looks == 1);
+        CHECK(third.looks == 0);
     }
-    guard.feed();
-    guard.pass_until(guard.now + 99 * ms);
-    CHECK(guard.ran.empty());
-    guard.pass_until(guard.now + 50 * ms);
-    CHECK(guard.ran == places{0});
-}
-
-TEST_CASE("while a tracer is attached the time does not count", "[watcher]") {
-    watched_guard guard{{100 * ms}};
-    guard.pass_until(guard.begin + 75 * ms);
-    guard.pass_until(guard.begin + 10'000 * ms, 4711);
-    CHECK(guard.ran.empty());
-    guard.pass_until(guard.begin + 10'025 * ms);
-    CHECK(guard.ran == places{0});
-}
-
-TEST_CASE("watchdogs that were armed in another process do nothing and are due never", "[watcher]") {
-    watched_guard guard{{100 * ms}};
-    guard.now += 25 * ms;
-    guard.look(0, in_signal::getpid() + 1);
-    CHECK(guard.list.next_look() == posix::never);
-}
-
-TEST_CASE("arming forgets what had been missed", "[watcher]") {
-    watched_guard guard{{100 * ms}};
-    guard.pass_until(guard.begin + 99 * ms);
-    guard.list.arm(guard.now);
-    guard.pass_until(guard.begin + 198 * ms);
-    CHECK(guard.ran.empty());
-    guard.pass_until(guard.begin + 199 * ms);
-    CHECK(guard.ran == places{0});
-}
-
-TEST_CASE("a period is watched in quarters, rounded up, and not below a millisecond", "[watcher]") {
-    auto const quarter_of = [](std::uint64_t period) {
-        watched_guard guard{{period}};
-        return guard.list.next_look() - guard.begin;
-    };
-    CHECK(quarter_of(1) == ms / 4);
-    CHECK(quarter_of(4 * ms) == ms);
-    CHECK(quarter_of(4 * ms + 1) == ms + 1);
-    CHECK(quarter_of(posix::never >> 1) == (posix::never >> 3) + 1);
+    SECTION("removing") {
+        first.place = second.place;  // second was about to go
+        posix::detail::unlink_watched(room, first);
+        wake_ups(room, ms, ms);
+        CHECK(first.looks == 0);
+        CHECK(second.looks == 1);
+    }
+    CHECK(second.looks == 1);
 }
 
 TEST_CASE("the process that traces this one is found", "[watcher]") {

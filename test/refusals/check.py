@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 """A program that must not compile, and what the compiler must say first.
 
-    check.py --include DIR COMPILER FILE.cpp      line 1 of the file: // error: <sentence>
+    check.py --include DIR [--flag=FLAG] [--unless=MACRO] COMPILER FILE.cpp      line 1 of the file: // error: <sentence>
     check.py --self-test COMPILER
 
 The file must be refused, the first line with "error:" must contain the sentence, and all that is printed must be at
-most 25 lines: a reader sees the reason without scrolling. Exits with 77 (skipped) where the compiler is not installed.
+most 25 lines: a reader sees the reason without scrolling. Exits with 77 (skipped) where the compiler is not installed,
+or compiles nothing with the flag, or where the standard library defines the macro in <version>.
 """
 
 import argparse
@@ -21,13 +22,19 @@ MOST_LINES = 25
 MARK = "// error: "
 
 
-def check(compiler, include, path):
+def is_case(compiler, flags, unless):
+    command = [compiler, "-fsyntax-only", "-std=c++20", *flags, "-x", "c++", "-"]
+    probe = "#include <version>\n" + (f"#if defined({unless})\n#error\n#endif\n" if unless else "")
+    return subprocess.run(command, input=probe, capture_output=True, text=True).returncode == 0
+
+
+def check(compiler, include, path, flags=()):
     """What is wrong with this refusal; empty if nothing."""
     first = pathlib.Path(path).read_text().split("\n", 1)[0]
     sentence = first.removeprefix(MARK).strip()
     if not first.startswith(MARK) or not sentence:
         return f"line 1 is not `{MARK}<sentence>`"
-    command = [compiler, "-fsyntax-only", "-std=c++20", *([f"-I{include}"] if include else []), str(path)]
+    command = [compiler, "-fsyntax-only", "-std=c++20", *flags, *([f"-I{include}"] if include else []), str(path)]
     done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, LC_ALL="C"))
     lines = (done.stdout + done.stderr).splitlines()
     if done.returncode == 0:
@@ -69,6 +76,8 @@ def self_test(compiler):
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("--include")
+    options.add_argument("--flag", action="append", default=[])
+    options.add_argument("--unless")
     options.add_argument("--self-test", action="store_true")
     options.add_argument("compiler")
     options.add_argument("file", nargs="?")
@@ -76,9 +85,12 @@ def main():
     if shutil.which(given.compiler) is None:
         print(f"skipped: {given.compiler} is not installed")
         return 77
+    if not is_case(given.compiler, given.flag, given.unless):
+        print(f"skipped: {given.compiler} {' '.join(given.flag)} does not compile, or has {given.unless}")
+        return 77
     if given.self_test:
         return self_test(given.compiler)
-    wrong = check(given.compiler, given.include, given.file)
+    wrong = check(given.compiler, given.include, given.file, given.flag)
     print(f"{given.file} with {given.compiler}: {wrong or 'refused as stated'}")
     return bool(wrong)
 

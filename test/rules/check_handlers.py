@@ -31,7 +31,6 @@ COMMON = ["-std=c++20", "-c", "-g0", "-w", "-ffunction-sections", "-fno-jump-tab
 WAYS = [
     ["-O0"],
     ["-O2"],
-    ["-O0", "-fno-exceptions"],
     ["-O2", "-fno-exceptions"],
     ["-O2", "-fPIC", "-fstack-protector-strong"],
 ]

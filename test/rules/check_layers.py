@@ -17,7 +17,7 @@ import re
 import sys
 
 # The floor lies in the front folder, because users write these names.
-FLOOR = {"signal.hpp", "delivery.hpp", "error.hpp"}
+FLOOR = {"signal.hpp", "delivery.hpp", "duration.hpp", "error.hpp"}
 # The composition, which knows reactions only by concept.
 GUARD = {"guard.hpp", "guard_state.hpp", "claimed_once.hpp", "row_program.hpp"}
 
@@ -50,6 +50,10 @@ FORBIDDEN = [
     (re.compile(r"\b20\d\d-[01]\d\b"), "a date; history belongs to commits"),
 ]
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+# An object (not a number, which is folded) whose symbol every shared object would export as unique to the process, and
+# so could never be unmapped again (dlopen(3), STB_GNU_UNIQUE).
+EXPORTED = re.compile(r"^(?!.*hidden)(?:inline|\s+static) (?:constexpr|constinit|const) [\w:<>, *]+ "
+                      r"\w+(?:\[[^\]]*\])*\s*(?:= ?)?\{")
 NAMESPACE = re.compile(r"^namespace ([\w:]+)")
 SPDX = "SPDX-License-Identifier: MIT"
 CODE = {".hpp", ".cpp", ".ipp", ".in", ".h", ".c"}
@@ -120,6 +124,8 @@ def check_header(path, root, headers):
         include = INCLUDE.match(line)
         if include:
             check_include(where, number, name, include[1], include[2], headers)
+        if EXPORTED.match(line):
+            problem(where, number, "an object that is not [[gnu::visibility(\"hidden\")]]: dlclose would not unmap it")
         space = NAMESPACE.match(line)
         if space and layer(name) == "in_signal" and not (space[1] + "::").startswith("tocsin::in_signal::") \
                 and space[1] != "detail":

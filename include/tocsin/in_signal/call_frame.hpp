@@ -14,13 +14,13 @@
 namespace tocsin::in_signal {
 
 enum class rule : std::uint8_t {
-    same,              // also of registers the table does not speak of
-    undefined,         // lost; for the return address: there is no caller
-    saved_at,          // in memory, `operand` bytes from the canonical frame address
-    is_offset,         // is itself `operand` bytes from it
-    in_register,       // in register `operand`
-    saved_at_result,   // in memory where the expression at `operand` says
-    is_result,         // is what that expression says
+    same,             // also of registers the table does not speak of
+    undefined,        // lost; for the return address: there is no caller
+    saved_at,         // in memory, `operand` bytes from the canonical frame address
+    is_offset,        // is itself `operand` bytes from it
+    in_register,      // in register `operand`
+    saved_at_result,  // in memory where the expression at `operand` says
+    is_result,        // is what that expression says
 };
 
 // How to find the caller of one address.
@@ -46,7 +46,8 @@ class call_frame {
         saved_ = 0;
         location_ = entry.begin;
         target_ = ~std::uintptr_t{0};
-        initial_ = row;
+        initial_ =
+            row;  // for a restore among the shared instructions, which makes no sense but must not hurt
         run(dwarf_cursor{tables, budget, entry.shared_code, entry.shared_end});
         initial_ = row;
         target_ = address;
@@ -62,9 +63,15 @@ class call_frame {
             std::uint8_t const instruction = code.byte();
             std::uint8_t const low = instruction & 0x3f;
             switch (instruction >> 6) {
-                case 1: location_ += low * entry_->code_unit; break;
-                case 2: set(low, rule::saved_at, factored(code.unsigned_leb())); break;
-                case 3: restore(low); break;
+                case 1:
+                    location_ += low * entry_->code_unit;
+                    break;
+                case 2:
+                    set(low, rule::saved_at, factored(code.unsigned_leb()));
+                    break;
+                case 3:
+                    restore(low);
+                    break;
                 default:
                     if (!of_location(low, code) && !of_cfa(low, code) && !of_register(low, code) &&
                         !of_expression(low, code) && !of_row(low, code))
@@ -77,22 +84,41 @@ class call_frame {
     // DW_CFA_nop, set_loc, advance_loc…, and MIPS_advance_loc8, which GCC can emit everywhere.
     bool of_location(std::uint8_t instruction, dwarf_cursor& code) noexcept {
         switch (instruction) {
-            case 0x00: return true;
-            case 0x01: location_ = code.pointer(entry_->encoding, 0); return true;
-            case 0x02: location_ += code.byte() * entry_->code_unit; return true;
-            case 0x03: location_ += code.take<std::uint16_t>() * entry_->code_unit; return true;
-            case 0x04: location_ += code.take<std::uint32_t>() * entry_->code_unit; return true;
-            case 0x1d: location_ += code.take<std::uint64_t>() * entry_->code_unit; return true;
-            default: return false;
+            case 0x00:
+                return true;
+            case 0x01:
+                location_ = code.pointer(entry_->encoding, 0);
+                return true;
+            case 0x02:
+                location_ += code.byte() * entry_->code_unit;
+                return true;
+            case 0x03:
+                location_ += code.take<std::uint16_t>() * entry_->code_unit;
+                return true;
+            case 0x04:
+                location_ += code.take<std::uint32_t>() * entry_->code_unit;
+                return true;
+            case 0x1d:
+                location_ += code.take<std::uint64_t>() * entry_->code_unit;
+                return true;
+            default:
+                return false;
         }
     }
 
     // DW_CFA_def_cfa…
     bool of_cfa(std::uint8_t instruction, dwarf_cursor& code) noexcept {
         switch (instruction) {
-            case 0x0c: set_cfa_register(code.unsigned_leb()); row_->cfa_offset = code.unsigned_leb(); return true;
-            case 0x0d: set_cfa_register(code.unsigned_leb()); return true;
-            case 0x0e: row_->cfa_offset = code.unsigned_leb(); return true;
+            case 0x0c:
+                set_cfa_register(code.unsigned_leb());
+                row_->cfa_offset = code.unsigned_leb();
+                return true;
+            case 0x0d:
+                set_cfa_register(code.unsigned_leb());
+                return true;
+            case 0x0e:
+                row_->cfa_offset = code.unsigned_leb();
+                return true;
             case 0x0f:
                 row_->cfa_register = cfa_by_expression;
                 row_->cfa_offset = block(code);
@@ -101,28 +127,49 @@ class call_frame {
                 set_cfa_register(code.unsigned_leb());
                 row_->cfa_offset = signed_factored(code.signed_leb());
                 return true;
-            case 0x13: row_->cfa_offset = signed_factored(code.signed_leb()); return true;
-            default: return false;
+            case 0x13:
+                row_->cfa_offset = signed_factored(code.signed_leb());
+                return true;
+            default:
+                return false;
         }
     }
 
     // A register and how far from the frame address it is.
     bool of_register(std::uint8_t instruction, dwarf_cursor& code) noexcept {
         constexpr std::uint64_t one_operand = 1U << 0x06 | 1U << 0x07 | 1U << 0x08;
-        constexpr std::uint64_t two_operands = 1ULL << 0x05 | 1ULL << 0x09 | 1ULL << 0x11 | 1ULL << 0x14 |
-                                               1ULL << 0x15 | 1ULL << 0x2f;
+        constexpr std::uint64_t two_operands =
+            1ULL << 0x05 | 1ULL << 0x09 | 1ULL << 0x11 | 1ULL << 0x14 | 1ULL << 0x15 | 1ULL << 0x2f;
         if (((one_operand | two_operands) >> instruction & 1U) == 0) return false;
         std::uint64_t const number = code.unsigned_leb();
         switch (instruction) {
-            case 0x05: set(number, rule::saved_at, factored(code.unsigned_leb())); break;
-            case 0x06: restore(number); break;
-            case 0x07: set(number, rule::undefined, 0); break;
-            case 0x08: set(number, rule::same, 0); break;
-            case 0x09: set(number, rule::in_register, code.unsigned_leb()); break;
-            case 0x11: set(number, rule::saved_at, signed_factored(code.signed_leb())); break;
-            case 0x14: set(number, rule::is_offset, factored(code.unsigned_leb())); break;
-            case 0x15: set(number, rule::is_offset, signed_factored(code.signed_leb())); break;
-            default: set(number, rule::saved_at, 0 - factored(code.unsigned_leb())); break;
+            case 0x05:
+                set(number, rule::saved_at, factored(code.unsigned_leb()));
+                break;
+            case 0x06:
+                restore(number);
+                break;
+            case 0x07:
+                set(number, rule::undefined, 0);
+                break;
+            case 0x08:
+                set(number, rule::same, 0);
+                break;
+            case 0x09:
+                set(number, rule::in_register, code.unsigned_leb());
+                break;
+            case 0x11:
+                set(number, rule::saved_at, signed_factored(code.signed_leb()));
+                break;
+            case 0x14:
+                set(number, rule::is_offset, factored(code.unsigned_leb()));
+                break;
+            case 0x15:
+                set(number, rule::is_offset, signed_factored(code.signed_leb()));
+                break;
+            default:
+                set(number, rule::saved_at, 0 - factored(code.unsigned_leb()));
+                break;
         }
         return true;
     }
@@ -148,9 +195,13 @@ class call_frame {
                 *row_ = remembered_[--saved_];
                 return true;
             case 0x2c:
-            case 0x2d: return true;
-            case 0x2e: code.unsigned_leb(); return true;
-            default: return false;
+            case 0x2d:
+                return true;
+            case 0x2e:
+                code.unsigned_leb();
+                return true;
+            default:
+                return false;
         }
     }
 
@@ -187,8 +238,8 @@ class call_frame {
 
     frame_entry const* entry_ = nullptr;
     frame_row* row_ = nullptr;
-    frame_row initial_{};
-    frame_row remembered_[most_saved]{};
+    frame_row initial_;
+    frame_row remembered_[most_saved];  // the first saved_ of them hold something
     std::uintptr_t location_ = 0;
     std::uintptr_t target_ = 0;
     unsigned saved_ = 0;

@@ -21,6 +21,7 @@ enum class stack_source : unsigned char {
     waiting,       // read while it waited
     moved,         // the same, but it went on meanwhile: may be wrong
     gone,          // the thread has ended
+    blocked,       // it neither waits nor lets the signal in
     no_answer,     // it neither waits nor answers
     refused,       // the signal could not be sent
 };
@@ -52,6 +53,10 @@ inline bool answer_capture(capture_desk& desk, arrival& a) noexcept {
     int const self = gettid();
     for (capture_request& each : desk.requests) {
         if (each.thread.load() != self || !each.state.replace(request_asked, request_answering)) continue;
+        if (each.thread.load() != self) {  // taken back and given to another thread between the two looks
+            each.state.store(request_asked);
+            continue;
+        }
         careful_reader memory;
         each.result.walked = unwind(registers_of(*a.context), each.result.frames, each.limit, memory);
         each.result.source = stack_source::signalled;
@@ -84,15 +89,29 @@ inline bool await_answer(capture_request& request, int thread, std::uint64_t dea
     }
 }
 
+// True while a claim of the reserved signal is in force; to anybody else the signal is the end of the process. That
+// ends only between reports (report_turn).
+inline bool is_answered(table& in) noexcept {
+    int const number = in.reserved_signal.load();
+    link const* const newest = number != 0 ? in.slots[number].newest.load() : nullptr;
+    if (newest == nullptr || !newest->is_claim()) return false;
+    disposition live{};
+    if (change_action(number, nullptr, &live) != 0) return false;
+    return live.handler != SIG_DFL && live.handler != SIG_IGN && live.handler == newest->action.handler;
+}
+
 inline void capture_by_signal(table& in, capture_desk& desk, int thread, std::uint32_t limit, std::uint64_t patience,
                               stack& to) noexcept {
+    int const number = in.reserved_signal.load();
+    to.source = tgkill(getpid(), thread, 0) == -ESRCH ? stack_source::gone : stack_source::refused;
+    if (to.source == stack_source::gone || !is_answered(in)) return;
     to.source = stack_source::no_answer;
     capture_request* const request = free_request(desk);
     if (request == nullptr) return;
     request->limit = limit;
     request->thread.store(thread);
     request->state.store(request_asked);
-    int const sent = tgkill(getpid(), thread, in.reserved_signal.load());
+    int const sent = tgkill(getpid(), thread, number);
     if (sent != 0) {
         request->state.store(request_free);
         to.source = sent == -ESRCH ? stack_source::gone : stack_source::refused;
@@ -119,12 +138,30 @@ inline bool capture_waiting(int thread, std::uint32_t limit, stack& to) noexcept
     return true;
 }
 
-// The stack of `thread`, which is not the calling one. Takes at most `patience` nanoseconds and a little.
+// The stack of `thread`, which is not the calling one. Takes at most `patience` nanoseconds and a little. A thread
+// that blocks the signal is not sent it, or it would find it waiting whenever it opens its mask; but most only do so
+// for a moment, in a handler.
 inline void capture(table& in, capture_desk& desk, int thread, std::uint32_t limit, std::uint64_t patience,
                     stack& to) noexcept {
-    to.walked = {};
-    if (capture_waiting(thread, limit, to) && to.source == stack_source::waiting) return;
-    capture_by_signal(in, desk, thread, limit, patience, to);
+    std::uint64_t const deadline = monotonic() + patience;
+    for (;;) {
+        to.walked = {};
+        bool const has_stack = capture_waiting(thread, limit, to);
+        if (has_stack && to.source == stack_source::waiting) return;
+        if (!has_stack && has_ended(thread)) {
+            to.source = stack_source::gone;
+            return;
+        }
+        if (!blocks(thread, in.reserved_signal.load())) break;
+        if (!has_stack) to.source = stack_source::blocked;
+        if (monotonic() >= deadline) return;
+        timespec const moment{0, 1'000'000};
+        system_call(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, as_word(&moment), 0);
+    }
+    std::uint64_t const now = monotonic();
+    bool const moved = to.walked.frames != 0;
+    capture_by_signal(in, desk, thread, limit, now < deadline ? deadline - now : 0, to);
+    if (moved && to.source > stack_source::gone) to.source = stack_source::moved;
 }
 
 }  // namespace tocsin::in_signal

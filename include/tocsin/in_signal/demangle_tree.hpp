@@ -113,7 +113,7 @@ struct demangle_word {
     char const* text;
 };
 
-inline constexpr demangle_word demangle_words[] = {
+[[gnu::visibility("hidden")]] inline constexpr demangle_word demangle_words[] = {
     {"", ""},
     {"v", "void"},
     {"w", "wchar_t"},
@@ -177,7 +177,7 @@ inline constexpr demangle_word demangle_words[] = {
 };
 
 // The same for operators (5.1.4). A name that begins with a letter is set off by a space.
-inline constexpr demangle_word demangle_operators[] = {
+[[gnu::visibility("hidden")]] inline constexpr demangle_word demangle_operators[] = {
     {"", ""},      {"nw", "new"}, {"na", "new[]"}, {"dl", "delete"}, {"da", "delete[]"}, {"aw", "co_await"},
     {"ps", "+"},   {"ng", "-"},   {"ad", "&"},     {"de", "*"},      {"co", "~"},        {"pl", "+"},
     {"mi", "-"},   {"ml", "*"},   {"dv", "/"},     {"rm", "%"},      {"an", "&"},        {"or", "|"},

@@ -173,7 +173,7 @@ inline part_number demangle_parser::function_type() noexcept {
 inline part_number demangle_parser::parameters() noexcept {
     part_number head = 0;
     part_number last = 0;
-    auto const over = [this](std::size_t ahead) {
+    auto const over = [this](std::size_t ahead) noexcept {
         char const c = peek(ahead);
         return c == '\0' || c == 'E' || c == '.' || ((c == 'R' || c == 'O') && peek(ahead + 1) == 'E');
     };

@@ -4,7 +4,7 @@
 // Runs in the handler. Source: sigaction(2), "The siginfo_t argument to a SA_SIGINFO handler".
 #pragma once
 
-#include <signal.h>
+#include <tocsin/signal.hpp>
 
 namespace tocsin::in_signal {
 
@@ -44,7 +44,10 @@ inline constexpr reason reasons [[gnu::visibility("hidden")]][] = {
 
 // Empty if there is nothing to say beyond the signal's name.
 inline char const* reason_of(int signal, int code) noexcept {
-    if (code == SI_KERNEL) return "by the kernel, which does not know the address";
+    if (code == SI_KERNEL) return is_fault(signal) ? "by the kernel, which does not know the address" : "by the kernel";
+    if (code == SI_TIMER) return "by a timer";
+    if (code == SI_MESGQ) return "by a message queue";
+    if (code == SI_ASYNCIO) return "by asynchronous input or output";
     for (reason const& known : reasons)
         if (known.signal == signal && known.code == code) return known.text;
     return "";

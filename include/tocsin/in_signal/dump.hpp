@@ -4,63 +4,46 @@
 // Runs in the handler.
 #pragma once
 
+#include <tocsin/in_signal/hang_note.hpp>
 #include <tocsin/in_signal/inbox.hpp>
 #include <tocsin/in_signal/report.hpp>
 #include <tocsin/in_signal/report_target.hpp>
+#include <tocsin/in_signal/report_turn.hpp>
 
 namespace tocsin::in_signal {
 
-// The right to write a report. Another thread's report is waited for, within bounds; one that a thread of another
-// process began before fork is not.
-class report_turn {
-  public:
-    explicit report_turn(report_desk& desk) noexcept : desk_{desk} {
-        constexpr int looks = 2000;
-        for (int look = 0; look < looks && !taken_; ++look) {
-            std::uint64_t found = desk_.owner.load();
-            bool const free = found == 0 || found >> 32 != me() >> 32;
-            taken_ = free && desk_.owner.compare_exchange(found, me());
-            if (taken_) return;
-            timespec const moment{0, 5'000'000};
-            system_call(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, as_word(&moment), 0);
-        }
-    }
-    ~report_turn() {
-        if (taken_) desk_.owner.store(0);
-    }
-    report_turn(report_turn const&) = delete;
-    report_turn& operator=(report_turn const&) = delete;
-
-    bool taken() const noexcept { return taken_; }
-
-    static std::uint64_t me() noexcept {
-        return static_cast<std::uint64_t>(getpid()) << 32 | static_cast<std::uint32_t>(gettid());
-    }
-
-  private:
-    report_desk& desk_;
-    bool taken_ = false;
-};
-
 inline void say(int fd, char const* text) noexcept { output{fd, write_patience}.write(text); }
 
-// A fault while this very thread was writing a report about another: the first one is what the process dies of,
-// with the registers that it had then.
-inline void return_to_first_crash(arrival& a, report_desk& desk, int fd) noexcept {
-    say(fd, "\ntocsin: the report ended in a fault of its own\n");
-    a.signal = desk.crash_signal;
-    *a.info = desk.crash_info;
+inline void remember_crash(arrival& a, report_desk& desk) noexcept {
+    first_crash& first = desk.first;
+    first.signal = a.signal;
+    first.info = *a.info;
+    first.has_context = a.context != nullptr;
     if (a.context == nullptr) return;
-    __builtin_memcpy(&a.context->uc_mcontext.gregs, &desk.crash_registers.gregs, sizeof desk.crash_registers.gregs);
-    set_interrupted_mask(*a.context, desk.crash_mask);
+    first.registers = a.context->uc_mcontext;
+    first.mask = interrupted_mask(*a.context);
 }
 
-inline void remember_crash(arrival& a, report_desk& desk) noexcept {
-    desk.crash_signal = a.signal;
-    desk.crash_info = *a.info;
-    if (a.context == nullptr) return;
-    desk.crash_registers = a.context->uc_mcontext;
-    desk.crash_mask = interrupted_mask(*a.context);
+// A fault while this very thread was writing a report. If the report was about a signal, that is what the process goes
+// on with, with the registers that it had then; otherwise the fault is a crash like any other, but for its report.
+inline void give_up_report(arrival& a, report_desk& desk) noexcept {
+    first_crash& first = desk.first;
+    say(desk.fd, "\ntocsin: the report ended in a fault of its own\n");
+    int const signal = first.signal;
+    first.signal = 0;
+    desk.owner.store(0);
+    if (signal == 0) return;
+    a.signal = signal;
+    *a.info = first.info;
+    if (a.context == nullptr || !first.has_context) return;
+    a.context->uc_mcontext = first.registers;
+    set_interrupted_mask(*a.context, first.mask);
+}
+
+// The thread whose crash has been reported is about to end the process; the others let it.
+inline void let_first_crash_end() noexcept {
+    timespec const moment{0, 200'000'000};
+    system_call(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, as_word(&moment), 0);
 }
 
 // Writes the report before the row goes on.
@@ -71,13 +54,28 @@ struct report_now {
     void operator()(arrival& a) const noexcept {
         report_desk* const desk = desk_of(*a.in);
         if (desk == nullptr || a.reported) return;
-        report_target const* const target = *where;
         a.reported = true;
-        if (desk->owner.load() == report_turn::me()) return return_to_first_crash(a, *desk, target->fd);
-        report_turn const turn{*desk};
-        if (!turn.taken()) return say(target->fd, "tocsin: another report does not end\n");
-        remember_crash(a, *desk);
+        if (report_turn::is_mine(*desk)) return give_up_report(a, *desk);
+        bool const crash = is_fault(a.signal);
         registers const from = here();
+        if (crash) {
+            noted_crash note{desk->waiting, a};
+            report_turn const turn{*desk};
+            if (note.shown()) return let_first_crash_end();
+            note.take_back();
+            write(a, *desk, turn, from);
+        } else {
+            report_turn const turn{*desk};
+            write(a, *desk, turn, from);
+        }
+    }
+
+  private:
+    void write(arrival& a, report_desk& desk, report_turn const& turn, registers const& from) const noexcept {
+        report_target const& target = **where;
+        if (!turn.taken()) return say(target.usable_fd(), "tocsin: another report does not end\n");
+        if (turn.inherited()) forget_report(desk);
+        remember_crash(a, desk);
         report_order order;
         order.why = a.signal == 0 ? occasion::hang : is_fault(a.signal) ? occasion::crash : occasion::signal;
         order.this_thread_only = this_thread_only;
@@ -86,10 +84,13 @@ struct report_now {
         order.info = a.info;
         order.context = a.context;
         order.from = a.signal == 0 ? nullptr : &from;
-        if (a.signal == 0) order.hang = reinterpret_cast<std::uintptr_t>(a.info->si_value.sival_ptr);
-        int const fd = open_report(*target);
-        report{*a.in, *desk, order, fd}.write_all();
-        close_report(*target, fd);
+        auto const* const hang = static_cast<hang_note const*>(a.signal == 0 ? a.info->si_value.sival_ptr : nullptr);
+        if (hang != nullptr) order.hang = hang->unfed;
+        if (hang != nullptr) order.watchdog = hang->name;
+        int const fd = open_report(target);
+        report{*a.in, desk, order, fd}.write_all();
+        desk.first.signal = 0;
+        close_report(target, fd);
     }
 };
 

@@ -90,10 +90,17 @@ class dwarf_cursor {
         std::uintptr_t value = plain(encoding & 0x0f);
         if (value == 0 || !ok_) return 0;
         switch (encoding & 0x70) {
-            case 0x00: break;                  // absolute
-            case 0x10: value += field; break;  // relative to the field itself
-            case 0x30: value += data; break;
-            default: ok_ = false; return 0;    // relative to text or function, aligned: nobody emits them
+            case 0x00:
+                break;  // absolute
+            case 0x10:
+                value += field;
+                break;  // relative to the field itself
+            case 0x30:
+                value += data;
+                break;
+            default:
+                ok_ = false;
+                return 0;  // relative to text or function, aligned: nobody emits them
         }
         if ((encoding & indirect) != 0 && !memory_.read(value, value)) ok_ = false;
         return value;
@@ -104,14 +111,23 @@ class dwarf_cursor {
         switch (format) {
             case 0x00:
             case 0x04:
-            case 0x0c: return take<std::uint64_t>();
-            case 0x01: return unsigned_leb();
-            case 0x02: return take<std::uint16_t>();
-            case 0x03: return take<std::uint32_t>();
-            case 0x09: return static_cast<std::uintptr_t>(signed_leb());
-            case 0x0a: return static_cast<std::uintptr_t>(std::intptr_t{take<std::int16_t>()});
-            case 0x0b: return static_cast<std::uintptr_t>(std::intptr_t{take<std::int32_t>()});
-            default: ok_ = false; return 0;
+            case 0x0c:
+                return take<std::uint64_t>();
+            case 0x01:
+                return unsigned_leb();
+            case 0x02:
+                return take<std::uint16_t>();
+            case 0x03:
+                return take<std::uint32_t>();
+            case 0x09:
+                return static_cast<std::uintptr_t>(signed_leb());
+            case 0x0a:
+                return static_cast<std::uintptr_t>(std::intptr_t{take<std::int16_t>()});
+            case 0x0b:
+                return static_cast<std::uintptr_t>(std::intptr_t{take<std::int32_t>()});
+            default:
+                ok_ = false;
+                return 0;
         }
     }
 

@@ -30,8 +30,8 @@ class dwarf_expression {
             std::uint8_t const operation = code.byte();
             if (operation == 0x28 || operation == 0x2f)
                 jump(operation, begin, code);
-            else if (!constant(operation, code) && !of_register(operation, code) && !of_stack(operation, code) &&
-                     !arithmetic(operation))
+            else if (!constant(operation, code) && !of_register(operation, code) &&
+                     !of_stack(operation, code) && !arithmetic(operation))
                 ok_ = false;
         }
         ok_ = ok_ && code.ok() && depth_ > 0;
@@ -78,16 +78,35 @@ class dwarf_expression {
         switch (operation) {
             case 0x03:
             case 0x0e:
-            case 0x0f: push(code.take<std::uint64_t>()); return true;
-            case 0x08: push(code.byte()); return true;
-            case 0x09: push_signed(code.take<std::int8_t>()); return true;
-            case 0x0a: push(code.take<std::uint16_t>()); return true;
-            case 0x0b: push_signed(code.take<std::int16_t>()); return true;
-            case 0x0c: push(code.take<std::uint32_t>()); return true;
-            case 0x0d: push_signed(code.take<std::int32_t>()); return true;
-            case 0x10: push(code.unsigned_leb()); return true;
-            case 0x11: push_signed(code.signed_leb()); return true;
-            default: return false;
+            case 0x0f:
+                push(code.take<std::uint64_t>());
+                return true;
+            case 0x08:
+                push(code.byte());
+                return true;
+            case 0x09:
+                push_signed(code.take<std::int8_t>());
+                return true;
+            case 0x0a:
+                push(code.take<std::uint16_t>());
+                return true;
+            case 0x0b:
+                push_signed(code.take<std::int16_t>());
+                return true;
+            case 0x0c:
+                push(code.take<std::uint32_t>());
+                return true;
+            case 0x0d:
+                push_signed(code.take<std::int32_t>());
+                return true;
+            case 0x10:
+                push(code.unsigned_leb());
+                return true;
+            case 0x11:
+                push_signed(code.signed_leb());
+                return true;
+            default:
+                return false;
         }
     }
 
@@ -119,17 +138,37 @@ class dwarf_expression {
     // Operations that move or load values.
     bool of_stack(std::uint8_t operation, dwarf_cursor& code) noexcept {
         switch (operation) {
-            case 0x06: dereference(8); return true;
-            case 0x94: dereference(code.byte()); return true;
-            case 0x12: push(peek(0)); return true;
-            case 0x13: pop(); return true;
-            case 0x14: push(peek(1)); return true;
-            case 0x15: push(peek(code.byte())); return true;
-            case 0x16: rotate(2); return true;
-            case 0x17: rotate(3); return true;
-            case 0x23: push(pop() + code.unsigned_leb()); return true;
-            case 0x96: return true;
-            default: return false;
+            case 0x06:
+                dereference(8);
+                return true;
+            case 0x94:
+                dereference(code.byte());
+                return true;
+            case 0x12:
+                push(peek(0));
+                return true;
+            case 0x13:
+                pop();
+                return true;
+            case 0x14:
+                push(peek(1));
+                return true;
+            case 0x15:
+                push(peek(code.byte()));
+                return true;
+            case 0x16:
+                rotate(2);
+                return true;
+            case 0x17:
+                rotate(3);
+                return true;
+            case 0x23:
+                push(pop() + code.unsigned_leb());
+                return true;
+            case 0x96:
+                return true;
+            default:
+                return false;
         }
     }
 
@@ -160,11 +199,17 @@ class dwarf_expression {
                 push(as_signed(value) < 0 ? 0 - value : value);
                 return true;
             }
-            case 0x1f: push(0 - pop()); return true;
-            case 0x20: push(~pop()); return true;
-            default: break;
+            case 0x1f:
+                push(0 - pop());
+                return true;
+            case 0x20:
+                push(~pop());
+                return true;
+            default:
+                break;
         }
-        bool const known = (operation >= 0x1a && operation <= 0x27) || (operation >= 0x29 && operation <= 0x2e);
+        bool const known =
+            (operation >= 0x1a && operation <= 0x27) || (operation >= 0x29 && operation <= 0x2e);
         if (!known) return false;
         std::uint64_t const right = pop();
         std::uint64_t const left = pop();
@@ -176,17 +221,28 @@ class dwarf_expression {
 
     std::uint64_t combined(std::uint8_t operation, std::uint64_t left, std::uint64_t right) noexcept {
         switch (operation) {
-            case 0x1a: return left & right;
-            case 0x1b: return divided(left, right);
-            case 0x1c: return left - right;
-            case 0x1d: return right != 0 ? left % right : divided(left, right);
-            case 0x1e: return left * right;
-            case 0x21: return left | right;
-            case 0x22: return left + right;
-            case 0x24: return right < 64 ? left << right : 0;
-            case 0x25: return right < 64 ? left >> right : 0;
-            case 0x26: return static_cast<std::uint64_t>(as_signed(left) >> (right < 64 ? right : 63));
-            default: return left ^ right;
+            case 0x1a:
+                return left & right;
+            case 0x1b:
+                return divided(left, right);
+            case 0x1c:
+                return left - right;
+            case 0x1d:
+                return right != 0 ? left % right : divided(left, right);
+            case 0x1e:
+                return left * right;
+            case 0x21:
+                return left | right;
+            case 0x22:
+                return left + right;
+            case 0x24:
+                return right < 64 ? left << right : 0;
+            case 0x25:
+                return right < 64 ? left >> right : 0;
+            case 0x26:
+                return static_cast<std::uint64_t>(as_signed(left) >> (right < 64 ? right : 63));
+            default:
+                return left ^ right;
         }
     }
 
@@ -201,12 +257,18 @@ class dwarf_expression {
 
     static std::uint64_t compared(std::uint8_t operation, std::uint64_t left, std::uint64_t right) noexcept {
         switch (operation) {
-            case 0x29: return left == right;
-            case 0x2a: return as_signed(left) >= as_signed(right);
-            case 0x2b: return as_signed(left) > as_signed(right);
-            case 0x2c: return as_signed(left) <= as_signed(right);
-            case 0x2d: return as_signed(left) < as_signed(right);
-            default: return left != right;
+            case 0x29:
+                return left == right;
+            case 0x2a:
+                return as_signed(left) >= as_signed(right);
+            case 0x2b:
+                return as_signed(left) > as_signed(right);
+            case 0x2c:
+                return as_signed(left) <= as_signed(right);
+            case 0x2d:
+                return as_signed(left) < as_signed(right);
+            default:
+                return left != right;
         }
     }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Finds the unwind table entry of an address, in the .eh_frame_hdr and .eh_frame of a loaded object.
 //
-// Runs in the handler. A binary search where the linker left a sorted table, otherwise a scan; static programs
-// often lack even the header, and .eh_frame is recognised by what it looks like. Neither headers nor entries
-// are believed: all must lie inside the object, an entry must cover the address, and whatever is malformed
-// is as if it were absent. Source: the Linux Standard Base core specification,
+// Runs in the handler. A binary search where the linker left a sorted table, otherwise a scan; static
+// programs often lack even the header, and .eh_frame is recognised by what it looks like. Neither headers
+// nor entries are believed: all must lie inside the object, an entry must cover the address, and whatever is
+// malformed is as if it were absent. Source: the Linux Standard Base core specification,
 // sections 10.6 and 10.7; "B" (pointer authentication key) and "G" (memory tags) are in AADWARF64.
 #pragma once
 
@@ -15,9 +15,9 @@ namespace tocsin::in_signal {
 
 // A frame description entry together with what it shares with others (its common information entry).
 struct frame_entry {
-    std::uintptr_t begin, end;                // the code described
-    std::uintptr_t shared_code, shared_end;   // instructions to run first
-    std::uintptr_t own_code, own_end;         // and those of this function
+    std::uintptr_t begin, end;               // the code described
+    std::uintptr_t shared_code, shared_end;  // instructions to run first
+    std::uintptr_t own_code, own_end;        // and those of this function
     std::uint64_t code_unit;
     std::int64_t data_unit;
     std::uint64_t return_column;
@@ -40,18 +40,9 @@ class eh_frame {
     bool find(module_info const& module, std::uintptr_t address, frame_entry& entry) noexcept {
         if (!module.holds(address)) return false;
         if (!module.holds(module.eh_frame_hdr)) return scan(module, recognised(module), address, entry);
-        dwarf_cursor header{search_, budget_, module.eh_frame_hdr, module.end};
-        std::uint8_t const version = header.byte();
-        std::uint8_t const records_encoding = header.byte();
-        std::uint8_t const count_encoding = header.byte();
-        std::uint8_t const table_encoding = header.byte();
-        std::uintptr_t const records = header.pointer(records_encoding, module.eh_frame_hdr);
-        std::uint64_t const count = header.pointer(count_encoding, module.eh_frame_hdr);
-        if (!header.ok() || version != 1) return false;
-        constexpr std::uint8_t sorted = 0x3b;  // pairs of 4-byte offsets from the header: all that linkers write
-        if (table_encoding != sorted || count == 0) return scan(module, records, address, entry);
-        if (count > (module.end - header.at()) / sizeof(table_row)) return false;
-        std::uintptr_t const found = search(module.eh_frame_hdr, header.at(), count, address);
+        if (header_.at != module.eh_frame_hdr && !read_header(module)) return false;
+        if (header_.count == 0) return scan(module, header_.records, address, entry);
+        std::uintptr_t const found = search(module.eh_frame_hdr, header_.rows, header_.count, address);
         return found != 0 && read_entry(module, found, entry) && entry.covers(address);
     }
 
@@ -60,6 +51,28 @@ class eh_frame {
         std::int32_t code;
         std::int32_t entry;
     };
+
+    // What an .eh_frame_hdr says; the last one is kept.
+    struct header {
+        std::uintptr_t at, records, rows;
+        std::uint64_t count;  // of rows that can be searched
+    };
+
+    bool read_header(module_info const& module) noexcept {
+        dwarf_cursor at{search_, budget_, module.eh_frame_hdr, module.end};
+        std::uint8_t const version = at.byte();
+        std::uint8_t const records_encoding = at.byte();
+        std::uint8_t const count_encoding = at.byte();
+        std::uint8_t const table_encoding = at.byte();
+        std::uintptr_t const records = at.pointer(records_encoding, module.eh_frame_hdr);
+        std::uint64_t count = at.pointer(count_encoding, module.eh_frame_hdr);
+        constexpr std::uint8_t sorted =
+            0x3b;  // pairs of 4-byte offsets from the header: all that linkers write
+        if (table_encoding != sorted) count = 0;
+        if (!at.ok() || version != 1 || count > (module.end - at.at()) / sizeof(table_row)) return false;
+        header_ = {module.eh_frame_hdr, records, at.at(), count};
+        return true;
+    }
 
     // The entry of the last row that starts at or before `address`; 0 if there is none.
     std::uintptr_t search(std::uintptr_t base, std::uintptr_t table, std::uint64_t count,
@@ -214,13 +227,23 @@ class eh_frame {
         if (!at.ok() || length > at.end() - begin) return false;
         for (++letters; *letters != '\0'; ++letters) {
             switch (*letters) {
-                case 'R': entry.encoding = at.byte(); break;
-                case 'S': entry.signal_frame = true; break;
-                case 'L': at.byte(); break;
-                case 'P': at.pointer(at.byte() & 0x7f, module.eh_frame_hdr); break;  // stepped over, not read
+                case 'R':
+                    entry.encoding = at.byte();
+                    break;
+                case 'S':
+                    entry.signal_frame = true;
+                    break;
+                case 'L':
+                    at.byte();
+                    break;
+                case 'P':
+                    at.pointer(at.byte() & 0x7f, module.eh_frame_hdr);
+                    break;  // stepped over, not read
                 case 'B':
-                case 'G': break;
-                default: return false;
+                case 'G':
+                    break;
+                default:
+                    return false;
             }
         }
         at.move_to(begin + length);
@@ -232,6 +255,7 @@ class eh_frame {
     careful_reader records_;
     careful_reader shared_;
     work& budget_;
+    header header_{};
     frame_entry kept_{};
     std::uintptr_t shared_at_ = 0;
     std::uintptr_t recognised_in_ = 0;

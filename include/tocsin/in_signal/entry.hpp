@@ -13,7 +13,8 @@
 
 namespace tocsin::in_signal {
 
-// The table, once this copy of the library has found it.
+// The table, once this copy of the library has found it. Hidden, as is every function that reads or writes it: where a
+// program exports its symbols, the dynamic linker would mix the copies, and one's function would look at its own.
 [[gnu::visibility("hidden")]] inline atomic<table*> the_table;
 
 // The note that a foreign handler is being called from a chain; see `mark`.
@@ -25,6 +26,7 @@ class foreign_call {
             mark_ = &candidate;
             mark_->frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
             mark_->info = a.info;
+            mark_->context = a.context;
             mark_->called = &called;
             table_.marks_set.fetch_add(1);
             return;
@@ -52,12 +54,13 @@ inline bool fresh_from_kernel(arrival const& a, std::uintptr_t frame) noexcept {
     return reinterpret_cast<std::uintptr_t>(a.info) - frame < largest_frame;
 }
 
-// The foreign handler of this slot that is calling us right now, or null. A mark whose frame lies below ours
-// was left by a handler that never returned (siglongjmp): it is cleared.
+// The foreign handler of this slot that is calling us right now, or null: of several, the innermost. A mark whose
+// frame lies below ours was left by a handler that never returned (siglongjmp): it is cleared.
 inline link const* calling(arrival& a, slot& of) noexcept {
     if (a.in->marks_set.load() == 0) return nullptr;
     std::uintptr_t const self = thread_pointer();
     auto const frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+    mark const* innermost = nullptr;
     for (mark& candidate : a.in->marks) {
         if (candidate.thread.load() != self) continue;
         if (candidate.frame <= frame) {
@@ -65,11 +68,15 @@ inline link const* calling(arrival& a, slot& of) noexcept {
             continue;
         }
         bool const of_this_slot = candidate.called >= of.foreign && candidate.called < of.foreign + foreign_links;
-        if (!of_this_slot || (candidate.info != a.info && fresh_from_kernel(a, frame))) continue;
-        a.info = const_cast<siginfo_t*>(candidate.info);
-        return candidate.called;
+        // A handler may pass on a siginfo of its own making; the context is the kernel's all the same.
+        bool const same = candidate.info == a.info || (a.context != nullptr && candidate.context == a.context);
+        if (!of_this_slot || (!same && fresh_from_kernel(a, frame))) continue;
+        if (innermost == nullptr || candidate.frame < innermost->frame) innermost = &candidate;
     }
-    return nullptr;
+    if (innermost == nullptr) return nullptr;
+    a.info = const_cast<siginfo_t*>(innermost->info);
+    a.context = innermost->context;
+    return innermost->called;
 }
 
 // Where the walk begins: at the newest claim, or behind the foreign handler that passes the signal on to us.
@@ -138,7 +145,7 @@ inline bool deliver(arrival& a) noexcept {
     return claimed;
 }
 
-inline void enter(int signal, siginfo_t* info, void* context) noexcept {
+[[gnu::visibility("hidden")]] inline void enter(int signal, siginfo_t* info, void* context) noexcept {
     int const kept = errno;
     arrival a{signal, info, static_cast<ucontext_t*>(context), the_table.load_acquire()};
     deliver(a);

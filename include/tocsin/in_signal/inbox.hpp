@@ -31,6 +31,12 @@ struct queued_record {
     delivery what;
 };
 
+// A thread that left its handler with a signal masked. The kernel's number is there until it has been asked to open
+// the signal again; the thread pointer stays, for it is what a thread that forks keeps in the child.
+struct parked_thread {
+    atomic<std::int32_t> number;
+    atomic<std::uintptr_t> pointer;
+};
 inline constexpr unsigned parked_threads = 62;
 
 // The ring of one real-time signal. Half of its places are for deliveries, the other half for those that
@@ -40,8 +46,9 @@ struct ring {
     atomic<std::uint64_t> head;  // next to read
     std::uint64_t places;        // a power of two
     queued_record* records;
+    atomic<std::int32_t> closed;  // what comes now is dropped: the claims are being withdrawn
     atomic<std::int32_t> parked_everywhere;  // more threads are parked than have a place below
-    atomic<std::int32_t> parked[parked_threads];
+    parked_thread parked[parked_threads];
 
     // In this order: the difference may be too large for a moment, but never below zero.
     std::uint64_t used() const noexcept {
@@ -135,19 +142,32 @@ inline bool push(ring& r, delivery const& what) noexcept {
 inline void park(ring& r, arrival& a) noexcept {
     set_interrupted_mask(*a.context, interrupted_mask(*a.context) | bit_of(a.signal));
     std::int32_t const self = gettid();
-    for (auto& place : r.parked) {
-        if (place.load() == self) return;
-        if (place.load() == 0 && place.replace(0, self)) return;
+    for (parked_thread& place : r.parked) {
+        if (place.number.load() == self) return;
+        if (place.number.load() != 0 || !place.number.replace(0, self)) continue;
+        place.pointer.store(thread_pointer());
+        return;
     }
     r.parked_everywhere.store(1);
 }
 
+// The next place is still being read, perhaps by the code that we interrupt: the signal goes back to the kernel, and
+// arrives again when the handler has returned. If the kernel's queue is full, the reader is given time.
+inline void keep_later(ring& r, arrival& a, delivery const& what) noexcept {
+    constexpr int patience = 10'000;
+    for (int tried = 0; tried < patience; ++tried) {
+        if (queue_to_thread(a.pid(), gettid(), a.signal, a.info) != -EAGAIN || push(r, what)) return;
+        yield();
+    }
+}
+
 // False if the delivery could not be recorded, which only a simulated one has to live with.
 inline bool record_realtime(ring& r, arrival& a, delivery const& what) noexcept {
+    if (r.closed.load() != 0) return true;
     if (a.context == nullptr) return !r.full() && push(r, what);
     bool const kept = push(r, what);
     if (r.full()) park(r, a);
-    if (!kept) queue_to_thread(a.pid(), gettid(), a.signal, a.info);
+    if (!kept) keep_later(r, a, what);
     return true;
 }
 

@@ -42,7 +42,8 @@ struct found_object {
 extern "C" __attribute__((weak)) int find_object(void*, found_object*) noexcept __asm__("_dl_find_object");
 
 // Put in front of every object by the linker; hidden, so that each object sees its own.
-extern "C" __attribute__((weak, visibility("hidden"))) ElfW(Ehdr) const own_elf_header __asm__("__ehdr_start");
+extern "C" __attribute__((weak, visibility("hidden"))) ElfW(Ehdr) const own_elf_header
+    __asm__("__ehdr_start");
 
 // The segments of an object whose ELF header is mapped at `header`. Calls `visit(segment)` for each until
 // that returns true; false if none did or nothing could be read.
@@ -130,7 +131,8 @@ inline module_info module_of(std::uintptr_t pc) noexcept {
 
 // True if `address` lies in a segment of `module` that was mapped to be executed. An object that does not
 // show its headers gets the benefit of the doubt.
-inline bool executable_in(module_info const& module, std::uintptr_t address, careful_reader& memory) noexcept {
+inline bool executable_in(module_info const& module, std::uintptr_t address,
+                          careful_reader& memory) noexcept {
     if (!module.holds(address)) return false;
     bool seen = false;
     bool const inside = detail::any_segment(module.begin, memory, [&](ElfW(Phdr) const& segment) noexcept {

@@ -40,14 +40,15 @@ class name_book {
     // Looks up all frames that are not known yet, object by object.
     void learn(frame const* frames, std::size_t count) noexcept {
         for (std::size_t i = 0; i < count; ++i) {
-            if (find(instruction(frames[i])) != nullptr) continue;
+            if (instruction(frames[i]) == 0 || find(instruction(frames[i])) != nullptr) continue;
             if (used_ + count >= places) return;
             learn_module(instruction(frames[i]), frames + i, count - i);
         }
     }
 
-    // Null if it was not learnt: too many addresses, or too late.
+    // Null if it was not learnt: too many addresses, or the null address, which marks a free place.
     named_address const* find(std::uintptr_t address) const noexcept {
+        if (address == 0) return nullptr;
         named_address const& place = known_[place_of(address)];
         return place.address == address ? &place : nullptr;
     }
@@ -82,7 +83,9 @@ class name_book {
             queries_[asked++].tag = address;
         }
         if (deadline_ != 0 && monotonic() > deadline_) return;
-        name_addresses({module.path, module.begin}, queries_, asked, memory_, pool_, deadline_);
+        // the program's own file by a name that lasts: that of the process is gone once the main thread has ended
+        char const* const path = *module.path != '\0' ? module.path : "/proc/thread-self/exe";
+        name_addresses({path, module.begin}, queries_, asked, memory_, pool_, deadline_);
         for (std::size_t i = 0; i < asked; ++i) {
             address_query const& answer = queries_[i];
             named_address& place = known_[place_of(answer.tag)];

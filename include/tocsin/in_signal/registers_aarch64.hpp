@@ -67,7 +67,8 @@ inline std::uintptr_t without_signature(std::uintptr_t address) noexcept {
 
 // mov x8, #139; svc #0: the trampoline of the kernel's vdso, which has had no unwind table since 5.8
 // (arch/arm64/kernel/vdso/sigreturn.S tells why).
-inline constexpr unsigned char trampoline[] = {0x68, 0x11, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4};
+[[gnu::visibility("hidden")]] inline constexpr unsigned char trampoline[] = {
+    0x68, 0x11, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4};
 
 inline constexpr std::size_t longest_call = 4;
 

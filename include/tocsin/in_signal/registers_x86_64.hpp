@@ -29,9 +29,9 @@ inline constexpr bool call_moves_stack = true;
 // Where the kernel's ucontext lies above the stack pointer on entry to the signal return trampoline.
 inline constexpr std::size_t context_above_stack = 0;
 
-inline constexpr std::uint8_t context_index[16] = {REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI,
-                                                   REG_RBP, REG_RSP, REG_R8,  REG_R9,  REG_R10, REG_R11,
-                                                   REG_R12, REG_R13, REG_R14, REG_R15};
+[[gnu::visibility("hidden")]] inline constexpr std::uint8_t context_index[16] = {
+    REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI, REG_RBP, REG_RSP,
+    REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 
 // The first words of mcontext_t, up to the instruction pointer.
 inline constexpr std::size_t context_words = REG_RIP + 1;
@@ -62,7 +62,8 @@ __attribute__((always_inline)) inline std::uintptr_t capture(std::uintptr_t* val
 constexpr std::uintptr_t without_signature(std::uintptr_t address) noexcept { return address; }
 
 // mov $15, %rax; syscall: what sigaction(2) names as the restorer, in glibc and musl alike.
-inline constexpr unsigned char trampoline[] = {0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05};
+[[gnu::visibility("hidden")]] inline constexpr unsigned char trampoline[] = {
+    0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05};
 
 inline constexpr std::size_t longest_call = 7;
 
@@ -78,7 +79,7 @@ constexpr bool ends_with_call(unsigned char const* before) noexcept {
         unsigned needed = 2 + (mode == 1 ? 1U : mode == 2 ? 4U : 0U);
         if (mode != 3 && base == 4) ++needed;  // a scale-index-base byte follows
         if (mode == 0 && base == 5) needed += 4;
-        if (mode == 0 && base == 4 && (code[2] & 7) == 5) needed += 4;
+        if (mode == 0 && base == 4 && length > 2 && (code[2] & 7) == 5) needed += 4;
         if (needed == length) return true;
     }
     return false;

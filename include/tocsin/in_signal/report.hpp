@@ -8,8 +8,10 @@
 
 #include <tocsin/delivery.hpp>
 #include <tocsin/in_signal/capture.hpp>
+#include <tocsin/in_signal/crash_note.hpp>
 #include <tocsin/in_signal/describe.hpp>
 #include <tocsin/in_signal/names.hpp>
+#include <tocsin/in_signal/report_turn.hpp>
 #include <tocsin/in_signal/write.hpp>
 #include <tocsin/signal.hpp>
 
@@ -32,33 +34,53 @@ struct report_order {
     ucontext_t const* context = nullptr;  // of the calling thread, if it is the one to show first
     registers const* from = nullptr;      // the same for a thread that is in no handler
     std::uint64_t hang = 0;          // nanoseconds that nobody fed the watchdog
+    char const* watchdog = nullptr;  // its name, if it has one
+    char const* title = nullptr;     // the whole first line, if it is not one of those below
     std::uint64_t merged = 1;
 };
 
+// The signal that is being reported, in case the report crashes too.
+struct first_crash {
+    int signal;  // 0: there is none
+    bool has_context;
+    siginfo_t info;
+    mcontext_t registers;
+    kernel_set mask;
+};
+
 // The memory of reports, one for the process.
-struct report_desk {
-    atomic<std::uint64_t> owner;    // process and thread that write, 0 if nobody
+struct report_desk : report_seat {
     atomic<std::uint32_t> claimed;  // the reserved signal is claimed for good
+    int fd;                         // of the report that is being written
+    first_crash first;
+    crash_board waiting;
     capture_desk captures;
     stack current;
     name_book names;
     char gathered[4096];
-    // of the crash that is being reported, in case the report crashes too
-    int crash_signal;
-    siginfo_t crash_info;
-    mcontext_t crash_registers;
-    kernel_set crash_mask;
 };
 
 inline report_desk* desk_of(table& in) noexcept {
-    return static_cast<report_desk*>(__atomic_load_n(&in.capture_area, __ATOMIC_ACQUIRE));
+    return static_cast<report_desk*>(seat_of(in));
+}
+
+// What the threads of the process that this one was forked from were about.
+inline void forget_report(report_desk& desk) noexcept {
+    desk.first.signal = 0;
+    desk.waiting.clear();
+    for (capture_request& each : desk.captures.requests) {
+        each.thread.store(0);
+        each.state.store(request_free);
+    }
 }
 
 class report {
   public:
     report(table& in, report_desk& desk, report_order const& order, int fd) noexcept
         : in_{in}, desk_{desk}, order_{order}, out_{fd, write_patience, desk.gathered, sizeof desk.gathered},
-          frames_{in.limit.frames < most_frames ? in.limit.frames : std::uint32_t{most_frames}} {}
+          frames_{in.limit.frames < most_frames ? in.limit.frames : std::uint32_t{most_frames}} {
+        desk_.fd = fd;
+    }
 
     // False if not all of it could be written.
     bool write_all() noexcept {
@@ -89,29 +111,40 @@ class report {
 
   private:
     void title() noexcept {
+        if (order_.title != nullptr) {
+            out_.put(line_.text(order_.title));
+            out_.flush();
+            return;
+        }
         line_.text("tocsin: ");
         if (order_.why == occasion::hang)
-            line_.text("watchdog: not fed for ").decimal(order_.hang / 1'000'000).text(" ms");
+            hang();
         else if (order_.why == occasion::request)
             line_.text("report on request");
         else
-            cause();
+            cause(order_.signal, *order_.info);
+        if (order_.merged > 1) line_.text(", ").decimal(order_.merged).text(" times");
         line_.text(", process ").decimal(getpid());
         if (order_.thread != 0 && order_.why == occasion::crash) line_.text(", thread ").decimal(order_.thread);
         out_.put(line_);
         out_.flush();
     }
 
-    void cause() noexcept {
-        delivery const what{order_.signal, *order_.info};
-        line_.text(name(order_.signal).c_str());
-        if (*reason_of(order_.signal, what.code()) != '\0' && what.code() > 0)
-            line_.text(" (").text(reason_of(order_.signal, what.code())).character(')');
+    void hang() noexcept {
+        line_.text("watchdog");
+        if (order_.watchdog != nullptr) line_.character(' ').quoted(order_.watchdog);
+        line_.text(": not fed for ").decimal(order_.hang / 1'000'000).text(" ms");
+    }
+
+    void cause(int signal, siginfo_t const& info) noexcept {
+        delivery const what{signal, info};
+        line_.text(name(signal).c_str());
+        char const* const reason = reason_of(signal, what.code());
+        if (*reason != '\0') line_.text(" (").text(reason).character(')');
         if (what.is_from_processor())
             line_.text(" at ").address(reinterpret_cast<std::uintptr_t>(what.address()));
-        else if (what.code() <= 0)
+        else if (what.pid() != 0)
             line_.text(" sent by process ").decimal(what.pid()).text(" of user ").decimal(what.uid());
-        if (order_.merged > 1) line_.text(", ").decimal(order_.merged).text(" times");
     }
 
     void show_thread(int thread, bool self, bool first) noexcept {
@@ -119,29 +152,48 @@ class report {
         line_.text("thread ").decimal(thread).character(' ');
         task_file<32> const comm{thread, "comm"};
         line_.quoted(comm.text(), comm.size());
-        bool const has_stack = capture_thread(thread, self);
+        crash_note* const crash = self ? nullptr : desk_.waiting.of_thread(thread);
+        bool const has_stack = crash != nullptr ? capture_crash(*crash) : capture_thread(thread, self);
         if (first && order_.why == occasion::crash) line_.text(", where it happened");
         if (first && order_.why == occasion::signal) line_.text(", which took the signal");
-        if (!has_stack) {
+        if (crash != nullptr) show_crash(*crash);
+        if (has_stack)
+            show_stack();
+        else
             silent(thread, self);
-            out_.put(line_);
-            return;
-        }
+        out_.flush();
+    }
+
+    void show_stack() noexcept {
         if (desk_.current.source == stack_source::moved) line_.text(", moving");
         out_.put(line_.character(':'));
         desk_.names.learn(desk_.current.frames, desk_.current.walked.frames);
         show_frames();
     }
 
+    // Only the report of a crash speaks for others that wait: after all others they have one of their own.
+    void show_crash(crash_note& crash) noexcept {
+        line_.text(", which crashed too: ");
+        cause(crash.signal, crash.info);
+        if (order_.why == occasion::crash) crash.state.replace(note_written, note_shown);
+    }
+
+    bool capture_crash(crash_note const& crash) noexcept {
+        careful_reader memory;
+        desk_.current.walked = unwind(crash.from, desk_.current.frames, frames_, memory);
+        desk_.current.source = stack_source::signalled;
+        return true;
+    }
+
     bool capture_thread(int thread, bool self) noexcept {
         stack& to = desk_.current;
-        careful_reader memory;
         if (!self) {
             bool const hurry = monotonic() > late_for_captures_;
             capture(in_, desk_.captures, thread, frames_, hurry ? 0 : capture_patience, to);
             return to.source <= stack_source::moved;
         }
         if (order_.context == nullptr && order_.from == nullptr) return false;
+        careful_reader memory;
         registers const from = order_.context != nullptr ? registers_of(*order_.context) : *order_.from;
         to.walked = unwind(from, to.frames, frames_, memory);
         to.source = stack_source::signalled;
@@ -149,29 +201,19 @@ class report {
     }
 
     void silent(int thread, bool self) noexcept {
-        if (self) {
-            line_.text(": writes this report");
-            return;
-        }
-        if (desk_.current.source == stack_source::gone) {
-            line_.text(": has ended meanwhile");
+        stack_source const source = desk_.current.source;
+        if (self || source == stack_source::gone) {
+            out_.put(line_.text(self ? ": writes this report" : ": has ended"));
             return;
         }
         task_file<64> const wchan{thread, "wchan"};
-        task_file<512> const stat{thread, "stat"};
         line_.text(": no stack, it ");
-        line_.text(desk_.current.source == stack_source::refused ? "could not be sent a signal" : "did not answer");
-        line_.text(" (state ").character(state_in(stat.text()));
+        line_.text(source == stack_source::blocked   ? "runs with the library's signal blocked"
+                   : source == stack_source::refused ? "could not be sent a signal"
+                                                     : "did not answer");
+        line_.text(" (state ").character(task_state(thread));
         if (wchan.size() > 1) line_.text(", waiting in ").escaped(wchan.text(), wchan.size(), 32);
-        line_.character(')');
-    }
-
-    // proc(5), /proc/pid/stat: the state follows the name, which may hold anything, in parentheses.
-    static char state_in(char const* stat) noexcept {
-        char state = '?';
-        for (char const* at = stat; *at != '\0'; ++at)
-            if (at[0] == ')' && at[1] == ' ' && at[2] != '\0') state = at[2];
-        return state;
+        out_.put(line_.character(')'));
     }
 
     void show_frames() noexcept {
@@ -205,7 +247,18 @@ class report {
         line_.character('+').hexadecimal(known.in_module + behind);
     }
 
+    // Crashes since their thread was shown.
+    void show_late_crashes() noexcept {
+        for (crash_note& each : desk_.waiting.notes) {
+            if (order_.why != occasion::crash || each.state.load() != note_written) continue;
+            line_.text("thread ").decimal(each.thread);
+            show_crash(each);
+            out_.put(line_);
+        }
+    }
+
     void end(int listing_error) noexcept {
+        show_late_crashes();
         if (listing_error != 0)
             out_.put(line_.text("other threads cannot be listed: /proc is not that of this process, or hidden"));
         line_.text("tocsin: end of report, ").decimal(threads_).text(threads_ == 1 ? " thread" : " threads");

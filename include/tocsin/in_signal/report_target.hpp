@@ -14,10 +14,40 @@ namespace tocsin::in_signal {
 
 inline constexpr std::size_t longest_file_name = 200;
 
+// A descriptor and what it was opened for. A program that closes every number it finds closes ours too, and then
+// opens something else under it.
+struct kept_descriptor {
+    int fd = -1;
+    std::uint64_t device = 0;
+    std::uint64_t inode = 0;
+
+    void keep(int opened) noexcept {
+        fd = opened;
+        identify(opened, device, inode);
+    }
+    bool is_same() const noexcept {
+        std::uint64_t now[2];
+        return fd >= 0 && identify(fd, now[0], now[1]) && now[0] == device && now[1] == inode;
+    }
+
+  private:
+    // struct stat begins with the device and the inode, of 8 bytes each, on both architectures
+    // (include/uapi/asm-generic/stat.h, arch/x86/include/uapi/asm/stat.h).
+    static bool identify(int of, std::uint64_t& device, std::uint64_t& inode) noexcept {
+        std::uint64_t words[32]{};
+        if (system_call(SYS_fstat, of, as_word(words)) != 0) return false;
+        device = words[0];
+        inode = words[1];
+        return true;
+    }
+};
+
 struct report_target {
-    int fd = -1;         // a duplicate: what the program closes or reopens does not matter
-    int directory = -1;  // of the file, opened when the guard was made; -1 for a report to `fd`
+    kept_descriptor out;        // a duplicate: what the program closes or reopens does not matter
+    kept_descriptor directory;  // of the file, opened when the guard was made; none for a report to `out`
     char file[longest_file_name + 1] = {};  // its name, with {pid} and {time} to be filled in
+
+    int usable_fd() const noexcept { return out.is_same() ? out.fd : -1; }
 };
 
 // Seconds since the epoch as 20260131T235959Z. From days to a date by counting 400-year cycles from March 1.
@@ -32,7 +62,9 @@ inline void append_time(line& to, std::uint64_t seconds) noexcept {
     std::uint64_t const from_march = (5 * day_of_year + 2) / 153;
     std::uint64_t const month = from_march < 10 ? from_march + 3 : from_march - 9;
     std::uint64_t const year = cycle * 400 + year_of_cycle + (month <= 2 ? 1 : 0);
-    auto const two = [&to](std::uint64_t value) { to.character(hex_digit(value / 10)).character(hex_digit(value % 10)); };
+    auto const two = [&to](std::uint64_t value) noexcept {
+        to.character(hex_digit(value / 10)).character(hex_digit(value % 10));
+    };
     to.decimal(year);
     two(month);
     two(day_of_year - (153 * from_march + 2) / 5 + 1);
@@ -69,21 +101,22 @@ inline void append_file_name(line& to, char const* pattern, int attempt) noexcep
 
 // A descriptor for one report; `close_report` gives it back.
 inline int open_report(report_target const& target) noexcept {
-    if (target.directory < 0) return target.fd;
+    if (!target.directory.is_same()) return target.usable_fd();
     for (int attempt = 0; attempt < 100; ++attempt) {
         fixed_line<longest_file_name + 64> path;
         append_file_name(path, target.file, attempt);
         path.character('\0');
-        int const fd = openat(target.directory, path.data(),
+        if (path.cut()) break;
+        int const fd = openat(target.directory.fd, path.data(),
                               O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
         if (fd >= 0) return fd;
         if (fd != -EEXIST) break;
     }
-    return target.fd;
+    return target.usable_fd();
 }
 
 inline void close_report(report_target const& target, int fd) noexcept {
-    if (fd != target.fd) close(fd);
+    if (fd >= 0 && fd != target.out.fd) close(fd);
 }
 
 }  // namespace tocsin::in_signal

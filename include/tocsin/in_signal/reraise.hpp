@@ -43,6 +43,20 @@ inline void reraise(arrival& a, disposition const& previous) noexcept {
     send_again(a);
 }
 
+// After a stop: what the newest link has in the kernel, which may be another one by now, unless somebody else has
+// installed a handler meanwhile. The restorer is libc's, which only the kernel knows.
+inline void put_back_newest(arrival& a, disposition const& before) noexcept {
+    constexpr unsigned long with_restorer = 0x04000000;  // SA_RESTORER (asm/signal.h)
+    disposition live{};
+    change_action(a.signal, nullptr, &live);
+    link* const newest = a.in->slots[a.signal].newest.load();
+    if (live.handler != SIG_DFL || newest == nullptr) return;
+    disposition wanted = newest->action;
+    wanted.flags |= before.flags & with_restorer;
+    wanted.restorer = before.restorer;
+    change_action(a.signal, &wanted, nullptr);
+}
+
 // What the kernel does by default: nothing, stop (and go on here after SIGCONT, with our disposition back), or
 // the end of the process when the handler returns.
 inline void take_default(arrival& a) noexcept {
@@ -55,7 +69,7 @@ inline void take_default(arrival& a) noexcept {
     kernel_set const opened = bit_of(a.signal);
     change_mask(SIG_UNBLOCK, &opened, nullptr);
     change_mask(SIG_BLOCK, &opened, nullptr);
-    change_action(a.signal, &ours, nullptr);
+    put_back_newest(a, ours);
 }
 
 }  // namespace tocsin::in_signal

@@ -12,14 +12,21 @@ namespace tocsin::in_signal {
 
 enum class simulated : unsigned char { handled, refused, unclaimed };
 
-// All signals are blocked meanwhile, as in a handler; one that takes its default afterwards meets the thread's own
-// mask again.
-inline simulated simulate(int signal) noexcept {
+constexpr kernel_set all_but_faults() noexcept {
+    kernel_set set = ~kernel_set{0};
+    for (int signal = 1; signal <= tocsin::detail::standard_signals; ++signal)
+        if (is_fault(signal)) set &= ~bit_of(signal);
+    return set;
+}
+
+// All signals but faults are blocked meanwhile, as in a handler; one that takes its default afterwards meets the
+// thread's own mask again.
+[[gnu::visibility("hidden")]] inline simulated simulate(int signal) noexcept {
     table* const in = the_table.load_acquire();
     if (in == nullptr) return simulated::unclaimed;
     int const kept = errno;
     floating_point_environment const environment;
-    kernel_set const all = ~kernel_set{0};
+    constexpr kernel_set all = all_but_faults();
     kernel_set before;
     change_mask(SIG_SETMASK, &all, &before);
     siginfo_t info{};

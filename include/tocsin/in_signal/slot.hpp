@@ -78,6 +78,7 @@ struct mark {
     atomic<std::uintptr_t> thread;
     std::uintptr_t frame;
     siginfo_t const* info;
+    ucontext_t* context;
     link const* called;
 };
 inline constexpr unsigned mark_count = 16;

@@ -4,6 +4,8 @@
 // Runs in the handler. Everything here may fail: /proc may be hidden, or another namespace's.
 #pragma once
 
+#include <errno.h>
+
 #include <tocsin/in_signal/format.hpp>
 #include <tocsin/in_signal/system.hpp>
 
@@ -19,6 +21,7 @@ class task_file {
         int const fd = openat(AT_FDCWD, path.data(), O_RDONLY | O_CLOEXEC);
         if (fd < 0) {
             error_ = -fd;
+            text_[0] = '\0';
             return;
         }
         long const got = read(fd, text_, Capacity - 1);
@@ -29,6 +32,7 @@ class task_file {
         text_[size_] = '\0';
     }
 
+    // Ends in a zero.
     char const* text() const noexcept { return text_; }
     std::size_t size() const noexcept { return size_; }
     int error() const noexcept { return error_; }
@@ -38,6 +42,9 @@ class task_file {
     std::size_t size_ = 0;
     int error_ = 0;
 };
+
+[[gnu::visibility("hidden")]] inline constexpr char blocked_field[] = "\nSigBlk:\t";
+inline constexpr std::size_t blocked_field_size = sizeof blocked_field - 1;
 
 // Where a waiting thread stands.
 struct waiting_at {
@@ -83,6 +90,49 @@ inline waiting_at where_it_waits(int thread) noexcept {
     found.pc = last[1];
     found.known = found.sp != 0 && found.pc != 0;
     return found;
+}
+
+// proc(5), /proc/pid/stat: the state is one letter, and follows the name, which may hold anything, in parentheses; '?'
+// if it cannot be known.
+inline char task_state(int thread) noexcept {
+    task_file<512> const stat{thread, "stat"};
+    char state = '?';
+    for (char const* at = stat.text(); stat.size() != 0 && *at != '\0'; ++at)
+        if (at[0] == ')' && at[1] == ' ' && at[2] != '\0') state = at[2];
+    return state;
+}
+
+// A thread that has ended, but is still listed: the main thread is, for as long as the process lives.
+inline bool has_ended(int thread) noexcept {
+    char const state = task_state(thread);
+    return state == 'Z' || state == 'X';
+}
+
+// True if `thread` blocks `signal`; false also if that cannot be known. proc(5), /proc/pid/status: a line SigBlk with
+// the mask in 16 digits. What stands before it has no bound (groups), so it is read piece by piece.
+inline bool blocks(int thread, int signal) noexcept {
+    if (signal == 0) return false;
+    fixed_line<64> path;
+    path.text("/proc/self/task/").decimal(thread).text("/status").character('\0');
+    int const fd = openat(AT_FDCWD, path.data(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    char piece[512];
+    std::size_t matched = 0;
+    unsigned digits = 0;
+    kernel_set mask = 0;
+    for (long got; digits < 16 && (got = read(fd, piece, sizeof piece)) > 0;) {
+        for (long i = 0; i < got && digits < 16; ++i) {
+            char const c = piece[i];
+            if (matched < blocked_field_size) {
+                matched = c == blocked_field[matched] ? matched + 1 : c == '\n' ? 1 : 0;
+                continue;
+            }
+            mask = mask << 4 | static_cast<kernel_set>(c <= '9' ? c - '0' : c - 'a' + 10);
+            ++digits;
+        }
+    }
+    close(fd);
+    return digits == 16 && (mask & bit_of(signal)) != 0;
 }
 
 // Calls visit(thread id) for each thread of this process; an errno if they cannot be listed. A /proc that does not

@@ -129,7 +129,8 @@ class walker {
     found by_row(registers& next) noexcept {
         // Not the table of a trampoline, if it can be helped: on aarch64, older kernels' tells less than the
         // context. One without a table follows some function's end.
-        if ((entry_.signal_frame || entry_.end == now_.pc) && through_trampoline(next)) return found::interrupted;
+        if ((entry_.signal_frame || entry_.end == now_.pc) && through_trampoline(next))
+            return found::interrupted;
         constexpr unsigned back = machine::return_register;
         if (row_.kind[back] == rule::undefined) return found::end_of_stack;
         std::uintptr_t cfa = 0;
@@ -171,12 +172,19 @@ class walker {
         std::uint64_t const operand = row_.operand[number];
         std::uintptr_t at = cfa + operand;
         switch (row_.kind[number]) {
-            case rule::saved_at: return stack_.read(at, value);
-            case rule::is_offset: value = at; return true;
-            case rule::in_register: return now_.look_up(operand, value);
-            case rule::saved_at_result: return evaluate(operand, &cfa, at) && stack_.read(at, value);
-            case rule::is_result: return evaluate(operand, &cfa, value);
-            default: return false;
+            case rule::saved_at:
+                return stack_.read(at, value);
+            case rule::is_offset:
+                value = at;
+                return true;
+            case rule::in_register:
+                return now_.look_up(operand, value);
+            case rule::saved_at_result:
+                return evaluate(operand, &cfa, at) && stack_.read(at, value);
+            case rule::is_result:
+                return evaluate(operand, &cfa, value);
+            default:
+                return false;
         }
     }
 
@@ -192,6 +200,10 @@ class walker {
         if (through_trampoline(next)) return found::interrupted;
         if (now_.signal_frame && after_bad_call(next)) return found::caller;
         if (now_.signal_frame || plausible(now_.pc)) {
+            if (now_.signal_frame && !now_.knows(machine::frame_register)) {
+                entry_.begin = 0;
+                guess_frame_pointer();
+            }
             if (by_frame_pointer(next)) return found::caller;
             if (!now_.signal_frame && now_.knows(machine::frame_register) &&
                 now_.value[machine::frame_register] == 0)
@@ -280,7 +292,8 @@ class walker {
         unsigned best_rank = 0;
         if (!now_.knows(machine::stack_register)) return;
         std::uintptr_t const begin = (now_.sp() + 7) & ~std::uintptr_t{7};
-        for (std::uintptr_t at = begin; at < begin + guess_window && best_rank < best_of_all; at += sizeof(at)) {
+        for (std::uintptr_t at = begin; at < begin + guess_window && best_rank < best_of_all;
+             at += sizeof(at)) {
             frame_record record{};
             if (!budget_.spend() || !read_record(at, record)) break;
             if (record.caller <= at && record.caller > 1) continue;  // 0 and 1: what threads start with
@@ -302,7 +315,7 @@ class walker {
     unsigned rank_of(frame_record const& record) noexcept {
         if (!plausible(record.back)) return 0;
         std::uintptr_t const target = callee(machine::without_signature(record.back));
-        if (target == entry_.begin) return best_of_all;
+        if (target != 0 && target == entry_.begin) return best_of_all;
         frame_record above{};
         bool const followed = read_record(record.caller, above) && plausible(above.back);
         return (target == 0 ? 1U : 0U) + (followed ? 1U : 0U);

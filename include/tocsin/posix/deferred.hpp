@@ -17,7 +17,8 @@ struct opening {
     void (*release)(void*) noexcept;
     in_signal::kernel_set mask;              // of the thread that builds the guard
     in_signal::atomic<std::uint64_t>* pending;  // words that live in the guard itself, one load away
-    in_signal::atomic<std::uint32_t>* fed;
+    in_signal::atomic<std::uint32_t>* fed;      // one for the watchdogs without a name, and one for each name
+    in_signal::atomic<std::uint32_t>* resting = nullptr;
 };
 
 // A place for the signal or watchdog that a deferred reaction runs for. `step` counts the row's reactions that
@@ -72,8 +73,7 @@ class call_queue : owned_source {
     }
 
     failure rearm() noexcept {
-        in_signal::start_clean(box, in_signal::getpid());
-        box.woken.store(0);
+        renew(box);
         return in_->operate->start(*in_, in_signal::dispatcher, &detail::serve<in_signal::dispatcher>);
     }
 
@@ -90,6 +90,7 @@ class call_queue : owned_source {
     // Runs what is there now, lowest signal first, and leaves as soon as anything new has been posted: it may be a
     // stop, and stops come first.
     void run_round() noexcept {
+        box.woken.store(0);  // before the look: what has been taken meanwhile must not keep the next post from waking
         if (bits_.load() == 0 || !may_go_on() || !is_at_home()) return;
         set_mask(mask_);
         run_all();
@@ -97,7 +98,6 @@ class call_queue : owned_source {
     }
 
     void run_all() noexcept {
-        box.woken.store(0);
         service& of = in_->services[in_signal::dispatcher];
         for (std::uint64_t left = bits_.load(); left != 0; left &= left - 1) {
             int const place = lowest(left);
@@ -136,10 +136,7 @@ class safe_point {
         return {};
     }
     void close() noexcept { closed_.store(1); }
-    void rearm() noexcept {
-        in_signal::start_clean(box, in_signal::getpid());
-        box.woken.store(0);
-    }
+    void rearm() noexcept { renew_in_child(); }
     ~safe_point() { remove_rings(box); }
 
     // Runs what is pending in one pass from the lowest signal to the highest; answers how many deliveries ran.
@@ -231,7 +228,7 @@ class safe_point {
     void renew_in_child() noexcept {
         std::int32_t const self = in_signal::getpid();
         if (seen_in_.exchange(self) == self) return;
-        if (box.process.load() != self) in_signal::start_clean(box, self);
+        renew(box);
         for (rest& each : unfinished_) each.step = 0;
         if (owner_.load() != in_signal::thread_pointer()) {
             owner_.store(0);

@@ -112,7 +112,7 @@ inline directory* claim_page() noexcept {
 
 // The object that holds this code must stay: the kernel and helper threads call it. An executable stays by itself,
 // and its objects are compiled as such; in a static program, naming dlopen would draw a warning from the linker.
-inline void pin_this_object() noexcept {
+[[gnu::visibility("hidden")]] inline void pin_this_object() noexcept {
 #if defined(__PIC__) && !defined(__PIE__)
     Dl_info self{};
     void* const inside = reinterpret_cast<void*>(&pin_this_object);
@@ -120,7 +120,7 @@ inline void pin_this_object() noexcept {
 #endif
 }
 
-inline in_signal::table* make_table() noexcept {
+[[gnu::visibility("hidden")]] inline in_signal::table* make_table() noexcept {
     raw_storage const* const provided = &tocsin_raw_storage != nullptr ? tocsin_raw_storage() : nullptr;
     std::uintptr_t const wiped = map_page(0, directory_bytes);
     std::uintptr_t const memory = provided != nullptr ? reinterpret_cast<std::uintptr_t>(provided->memory)
@@ -137,7 +137,7 @@ inline in_signal::table* make_table() noexcept {
 
 // Fills in a claimed page and publishes it. A forked child may find a page that no thread of its own is filling
 // in: whoever names himself the maker does it.
-inline bool fill_in(directory& page, furnish by) noexcept {
+[[gnu::visibility("hidden")]] inline bool fill_in(directory& page, furnish by) noexcept {
     std::int32_t const self = in_signal::getpid();
     std::int32_t maker = page.maker.load();
     if (maker == self || !page.maker.compare_exchange(maker, self)) return true;
@@ -158,9 +158,21 @@ inline bool fill_in(directory& page, furnish by) noexcept {
 
 }  // namespace detail
 
+// Finds the table if another copy of the library has made it, and makes none. Waits for nobody: async-signal-safe.
+[[gnu::visibility("hidden")]] inline void look_up_table() noexcept {
+    if (in_signal::the_table.load_acquire() != nullptr) return;
+    for (unsigned i = 0; i < detail::candidates; ++i) {
+        std::uintptr_t const address = detail::candidate(i);
+        if (!in_signal::readable(address)) continue;
+        directory const& page = *detail::at(address);
+        if (page.magic.load() != directory_magic || page.major != table_major) continue;
+        return in_signal::the_table.store(page.table);
+    }
+}
+
 // The table of the process, made on the first call. Fails with ENOMEM where no memory can be had at any agreed
 // address, and with EPROTO if another major version of the library has made the table.
-inline failure find_table(furnish by, in_signal::table*& found) noexcept {
+[[gnu::visibility("hidden")]] inline failure find_table(furnish by, in_signal::table*& found) noexcept {
     found = in_signal::the_table.load_acquire();
     if (found != nullptr) return {};
     directory* page = nullptr;

@@ -111,13 +111,23 @@ inline bool reopen(in_signal::table& in, ring& r, int signal) noexcept {
     if (r.parked_everywhere.load() != 0 && r.parked_everywhere.exchange(0) != 0)
         all = open_all_threads(in, r, signal);
     if (!all) r.parked_everywhere.store(1);
-    for (auto& place : r.parked) {
-        std::int32_t const thread = place.load();
-        if (thread == 0 || !place.replace(thread, 0) || open_thread(in, r, thread, signal)) continue;
+    for (in_signal::parked_thread& place : r.parked) {
+        std::int32_t const thread = place.number.load();
+        if (thread == 0 || !place.number.replace(thread, 0) || open_thread(in, r, thread, signal)) continue;
         all = false;
-        if (!place.replace(0, thread)) r.parked_everywhere.store(1);
+        if (!place.number.replace(0, thread)) r.parked_everywhere.store(1);
     }
     return all;
+}
+
+// The only thread of a forked child has the mask of the one that forked, which may have been parked.
+inline void open_in_child(ring& r, int signal) noexcept {
+    bool parked = r.parked_everywhere.exchange(0) != 0;
+    for (in_signal::parked_thread& place : r.parked) {
+        place.number.store(0);
+        parked = place.pointer.exchange(0) == in_signal::thread_pointer() || parked;
+    }
+    if (parked) open_here(signal);
 }
 
 inline bool pop(ring& r, delivery& what) noexcept {
@@ -168,6 +178,53 @@ inline bool take_standard(inbox& box, int place, delivery& what) noexcept {
 }
 
 }  // namespace detail
+
+namespace detail {
+
+inline bool has_parked(ring const& r) noexcept {
+    bool any = r.parked_everywhere.load() != 0;
+    for (in_signal::parked_thread const& place : r.parked) any = any || place.number.load() != 0;
+    return any;
+}
+
+// Takes what waits in the kernel for any thread, and drops it: it was sent while a claim was there, and must not meet
+// the default that may be next.
+inline void drop_waiting(int signal) noexcept {
+    constexpr int most = 1'000'000;  // a sender that never ends has to live with what comes next
+    in_signal::kernel_set const wanted = in_signal::bit_of(signal);
+    in_signal::kernel_set before;
+    in_signal::change_mask(SIG_BLOCK, &wanted, &before);
+    timespec const now{};
+    for (int taken = 0; taken < most; ++taken)
+        if (in_signal::system_call(SYS_rt_sigtimedwait, in_signal::as_word(&wanted), 0, in_signal::as_word(&now),
+                                   sizeof wanted) != signal)
+            break;
+    in_signal::change_mask(SIG_SETMASK, &before, nullptr);
+}
+
+}  // namespace detail
+
+// Before the claims of an inbox are withdrawn: threads that its full rings made mask a signal open it again.
+inline void settle(in_signal::table& in, inbox& box) noexcept {
+    if (box.process.load() != in_signal::getpid()) return;
+    for (int signal = 1; signal < in_signal::slot_count; ++signal) {
+        if (box.rings[signal] == nullptr || !detail::has_parked(*box.rings[signal])) continue;
+        ring& r = *box.rings[signal];
+        detail::drop_waiting(signal);
+        r.closed.store(1);
+        if (r.parked_everywhere.exchange(0) != 0) detail::open_all_threads(in, r, signal);
+        for (in_signal::parked_thread& place : r.parked)
+            if (std::int32_t const thread = place.number.exchange(0)) detail::open_thread(in, r, thread, signal);
+    }
+}
+
+// Makes the inbox this process's own, which is a forked child.
+inline void renew(inbox& box) noexcept {
+    in_signal::start_clean(box, in_signal::getpid());
+    box.woken.store(0);
+    for (int signal = 1; signal < in_signal::slot_count; ++signal)
+        if (box.rings[signal] != nullptr) detail::open_in_child(*box.rings[signal], signal);
+}
 
 // Takes one delivery of the signal at `place`, if there is one.
 inline bool take(in_signal::table& in, inbox& box, int place, delivery& what) noexcept {

@@ -59,7 +59,8 @@ struct thread_start {
     void* (*body)(void*);
 };
 
-[[gnu::visibility("hidden")]] inline constexpr char const* service_names[] = {"tocsin-dispatch", "tocsin-report", "tocsin-watch", "tocsin-help"};
+[[gnu::visibility("hidden")]] inline constexpr char const* service_names[] = {
+    "tocsin-dispatch", "tocsin-report", "tocsin-watch", "tocsin-help"};
 
 inline void* run_service(void* argument) {
     auto* const given = static_cast<thread_start*>(argument);
@@ -82,9 +83,14 @@ inline int create_detached(thread_start* start) noexcept {
     return refused;
 }
 
-inline void note_exit() noexcept {
+[[gnu::visibility("hidden")]] inline void note_exit() noexcept {
     if (in_signal::table* const in = in_signal::the_table.load())
         __atomic_store_n(&in->exiting, 1U, __ATOMIC_SEQ_CST);
+}
+
+// In the child, before it can have threads of its own: those that a fork left behind are inside nothing.
+[[gnu::visibility("hidden")]] inline void note_fork() noexcept {
+    if (in_signal::table* const in = in_signal::the_table.load()) adopt_process(*in);
 }
 
 }  // namespace detail
@@ -135,10 +141,11 @@ inline failure start_service(in_signal::table& in, in_signal::service_name name,
     &in_signal::deliver, &start_service, &keep_alternate_stack,
 };
 
-inline failure find_table(in_signal::table*& found) noexcept {
+[[gnu::visibility("hidden")]] inline failure find_table(in_signal::table*& found) noexcept {
     return find_table([](in_signal::table& made) noexcept {
         made.operate = &own_operations;
         ::atexit(&detail::note_exit);
+        ::pthread_atfork(nullptr, nullptr, &detail::note_fork);
     }, found);
 }
 

@@ -16,14 +16,19 @@
 //                                              from the chain) A, then F
 //   7 withdrawing            E   F             F, through E                K := F
 //   8 withdrawn              F   F             F, from the kernel; an entry that was already under way
-//                                              finds F as the oldest link   claim A (state 2)
+//                                              finds F as the oldest link   claim A (state 2), over F alone
+//   9 taken over, no claim   G   F             G, then F if G calls E       claim B (B G F, as in state 6)
 //
 // What follows, and is tried in every interleaving by the model test:
 //   - A claim is linked before the kernel learns of it, and unlinked before the kernel forgets it. Whenever E is
 //     entered there is a link to run, and what it finds there is what the kernel holds or held a moment before.
 //   - A thread tells that it is inside before it reads the chain; a withdrawal unlinks before it looks who is
 //     inside. One of the two sees the other: when a withdrawal returns, nobody runs the link.
-//   - What lives in the kernel and is not what the newest link put there is foreign, and stays.
+//   - What lives in the kernel and is not what the newest link put there is foreign, and stays. A disposition cannot
+//     be exchanged on condition: of two foreign handlers that come while one claim is withdrawn, in between its look
+//     at the kernel and its change, the second can find what was below the claim instead of the first. It stays.
+//   - A delivery can meet a foreign handler that has just gone, or one twice, while a claim over it comes or goes at
+//     the same time; no later delivery does.
 //   - A forked child has the chain as it was at some step, none of which is inconsistent, and none of the other
 //     threads; it forgets that they were inside.
 #pragma once
@@ -72,7 +77,7 @@ inline void wait_until_left(table& in, int signal) noexcept {
             turn.wait();
         }
     }
-    while (in.slots[signal].crowd.load() != 0) {
+    while (in.slots[signal].crowd.load() > 0) {
         if (turn.exhausted()) adopt_process(in);
         turn.wait();
     }
@@ -99,12 +104,6 @@ struct operations {
 namespace tocsin::posix {
 
 namespace detail {
-
-inline link* newest_claim(slot& of) noexcept {
-    for (link* at = of.newest.load(); at != nullptr; at = at->older.load())
-        if (at->is_claim()) return at;
-    return nullptr;
-}
 
 inline bool is_entry(table const& in, disposition const& live) noexcept {
     return live.handler == in_signal::as_handler(in.operate->entry);
@@ -143,25 +142,25 @@ inline void unlink(slot& of, link const& gone) noexcept {
     at->older.store(gone.older.load());
 }
 
-// What a new claim is linked above: the chain as it is, with what lives in the kernel on top if that is not ours.
-// Without any claim the old chain only serves late deliveries, which are content with its oldest link.
-inline link* link_below(table& in, int signal, disposition const& live) noexcept {
-    slot& of = in.slots[signal];
-    link* const newest = of.newest.load();
-    if (is_ours(in, newest, live)) return newest;
-    if (newest_claim(of) != nullptr) return remember(in, signal, live, newest);
-    link* oldest = newest;
-    while (oldest != nullptr && oldest->older.load() != nullptr) oldest = oldest->older.load();
-    of.newest.store(oldest);
-    of.foreign_used = oldest != nullptr ? 1U << (oldest - of.foreign) : 0;
-    link* const found = remember(in, signal, live, nullptr);
-    if (oldest != nullptr) forget(of, *oldest);
-    return found;
-}
-
 inline bool same(disposition const& left, disposition const& right) noexcept {
     return left.handler == right.handler && left.flags == right.flags && left.mask == right.mask;
 }
+
+// Gives the kernel `wanted` where `held` was. Whoever was installed in between stays, of several the last. True if
+// there was nobody.
+inline bool put_back(int signal, disposition const& wanted, disposition const& held) noexcept {
+    disposition given = wanted;
+    disposition expected = held;
+    for (bool alone = true;; alone = false) {
+        disposition replaced{};
+        if (change_disposition(signal, given, replaced) != 0 || replaced.handler == expected.handler) return alone;
+        expected = given;
+        given = replaced;
+    }
+}
+
+// Set in `foreign_used` in state 8: whoever is found in the kernel next has not replaced our entry, and cannot call it.
+inline constexpr std::uint32_t given_back = 1U << 31;
 
 }  // namespace detail
 
@@ -172,27 +171,38 @@ inline failure claim_signal(table& in, int signal, link& claim) noexcept {
     slot& of = in.slots[signal];
     disposition live{};
     if (int const refused = read_disposition(signal, live)) return {refused, "sigaction", signal};
-    link* const below = detail::link_below(in, signal, live);
-    bool const first = detail::newest_claim(of) == nullptr;
-    link* const before = first && below != nullptr ? below : of.newest.load();
+    link* const newest = of.newest.load();
+    bool const foreign = !detail::is_ours(in, newest, live);
+    // In states 1 and 8 the old chain only serves late deliveries. In all others, whoever was installed over our entry
+    // may call it and means what lies below.
+    bool const anew = foreign && (newest == nullptr || (of.foreign_used & detail::given_back) != 0);
+    link* const below = foreign ? detail::remember(in, signal, live, anew ? nullptr : newest) : newest;
     if (below == nullptr && !detail::is_entry(in, live)) return {ENOSPC, "sigaction", signal};
+    link* const before = anew ? below : newest;
     claim.older.store(below);
     of.newest.store(&claim);
+    if (anew && newest != nullptr) detail::forget(of, *newest);
     disposition replaced{};
     if (int const refused = change_disposition(signal, claim.action, replaced)) {
         of.newest.store(before);
-        if (below != nullptr && below != before) detail::forget(of, *below);
+        if (anew) of.foreign_used |= detail::given_back;
+        if (below != before) detail::forget(of, *below);
         return {refused, "sigaction", signal};
     }
-    if (detail::same(replaced, live) || detail::is_ours(in, below, replaced)) return {};
-    // somebody else was installed since we looked: it belongs between what we saw and us
-    link* const between = detail::remember(in, signal, replaced, below);
+    of.foreign_used &= ~detail::given_back;
+    if (detail::same(replaced, live)) return {};
+    // Somebody came or went since we looked. Whom we saw is gone, or is called by those who came.
+    link* const rest = foreign ? below->older.load() : below;
+    link* between = rest;
+    if (rest == nullptr || !detail::is_ours(in, rest, replaced)) between = detail::remember(in, signal, replaced, rest);
     if (between != nullptr) {
         claim.older.store(between);
+        if (foreign) detail::forget(of, *below);
         return {};
     }
-    change_disposition(signal, replaced, live);
+    detail::put_back(signal, replaced, claim.action);
     of.newest.store(before);
+    if (below != before) detail::forget(of, *below);
     return {ENOSPC, "sigaction", signal};
 }
 
@@ -207,14 +217,12 @@ inline void withdraw_signal(table& in, int signal, link& claim) noexcept {
         link* const below = claim.older.load();
         bool const restore = of.newest.load() == &claim && live.handler == claim.action.handler && below != nullptr;
         detail::unlink(of, claim);
-        if (restore) {
-            disposition replaced{};
-            change_disposition(signal, below->action, replaced);
-            if (replaced.handler != claim.action.handler)
-                change_disposition(signal, replaced, live);
-            else if (!below->is_claim() && below->older.load() != nullptr) {
-                of.newest.store(below->older.load());  // state 6 to 5: what lives in the kernel is not in the chain
+        if (restore && detail::put_back(signal, below->action, claim.action) && !below->is_claim()) {
+            if (link* const rest = below->older.load()) {
+                of.newest.store(rest);  // state 6 to 5: what lives in the kernel is not in the chain
                 detail::forget(of, *below);
+            } else {
+                of.foreign_used |= detail::given_back;
             }
         }
     }

@@ -58,7 +58,8 @@ inline failure open_directory(char const* path, in_signal::report_target& target
     std::size_t const size = ::strlen(file);
     std::size_t const directory_size = static_cast<std::size_t>(file - path);
     char directory[4096] = ".";
-    if (size == 0 || size > in_signal::longest_file_name || directory_size >= sizeof directory)
+    if (size == 0) return {EINVAL, "dump_threads.to_file", 0};
+    if (size > in_signal::longest_file_name || directory_size >= sizeof directory)
         return {ENAMETOOLONG, "dump_threads.to_file", 0};
     for (char const* at = file; (at = ::strchr(at, '{')) != nullptr; ++at)
         if (::strncmp(at, "{pid}", 5) != 0 && ::strncmp(at, "{time}", 6) != 0)
@@ -68,8 +69,10 @@ inline failure open_directory(char const* path, in_signal::report_target& target
         directory[directory_size] = '\0';
     }
     ::memcpy(target.file, file, size + 1);
-    target.directory = ::open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return target.directory < 0 ? failure{errno, "open", 0} : failure{};
+    int const opened = ::open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (opened < 0) return {errno, "open", 0};
+    target.directory.keep(opened);
+    return {};
 }
 
 // What a `dump_threads` of a row keeps while the guard lives.
@@ -79,10 +82,7 @@ class report_job : owned_source {
     in_signal::report_request request{};
     bool this_thread_only = false;
 
-    ~report_job() {
-        if (target.fd >= 0) ::close(target.fd);
-        if (target.directory >= 0) ::close(target.directory);
-    }
+    ~report_job() { close_descriptors(); }
 
     failure open(opening const& to, int fd, char const* path) noexcept {
         in_ = to.in;
@@ -91,8 +91,10 @@ class report_job : owned_source {
         request.process.store(in_signal::getpid());
         request.thread = &in_->services[in_signal::reporter];
         if (failure const refused = provide_desk(*in_)) return refused;
-        if (failure const refused = duplicate(fd, target.fd)) return refused;
-        return path != nullptr ? open_directory(path, target) : failure{};
+        int copy = -1;
+        failure const refused = duplicate(fd, copy);
+        if (!refused) target.out.keep(copy);
+        return path != nullptr ? open_directory(path, target) : refused;  // a daemon may have no standard error
     }
     // For rows that leave the writing to the reporter.
     failure start() noexcept {
@@ -102,6 +104,7 @@ class report_job : owned_source {
     void close() noexcept {
         if (started_) remove_source(*in_, in_signal::reporter, *this);
         started_ = false;
+        close_descriptors();  // a guard that could not be installed stays, and has none
     }
     failure rearm() noexcept {
         request.record.arrivals.store(0);
@@ -112,6 +115,15 @@ class report_job : owned_source {
     }
 
   private:
+    void close_descriptors() noexcept {
+        give_back(target.out);
+        give_back(target.directory);
+    }
+    static void give_back(in_signal::kept_descriptor& kept) noexcept {
+        if (kept.is_same()) ::close(kept.fd);
+        kept.fd = -1;
+    }
+
     void run() noexcept {
         delivery what;
         if (!detail::take_record(request.record, what)) return;
@@ -128,11 +140,10 @@ class report_job : owned_source {
         order.merged = what.merged();
         report_desk& desk = *in_signal::desk_of(*in_);
         in_signal::report_turn const turn{desk};
+        if (!turn.taken()) return in_signal::say(target.usable_fd(), "tocsin: another report does not end\n");
+        if (turn.inherited()) in_signal::forget_report(desk);
         int const fd = in_signal::open_report(target);
-        if (turn.taken())
-            in_signal::report{*in_, desk, order, fd}.write_all();
-        else
-            in_signal::say(fd, "tocsin: another report does not end\n");
+        in_signal::report{*in_, desk, order, fd}.write_all();
         in_signal::close_report(target, fd);
     }
 
@@ -141,8 +152,9 @@ class report_job : owned_source {
 };
 
 // Lets the other threads answer from now on, for a report without a guard.
-inline failure provide_captures(table& in) noexcept {
+[[gnu::visibility("hidden")]] inline failure provide_captures(table& in) noexcept {
     if (failure const refused = provide_desk(in)) return refused;
+    if (in_signal::is_answered(in)) return {};  // by a guard's claim, which takes a turn before it goes
     static reserved_claim for_ever;
     detail::pin_this_object();
     report_desk& desk = *in_signal::desk_of(in);
@@ -150,6 +162,22 @@ inline failure provide_captures(table& in) noexcept {
     failure const refused = for_ever.open(in, 0);
     if (refused) desk.claimed.store(0);
     return refused;
+}
+
+// Writes a report for a thread that is in no handler of the library's. Answers 0 or an errno.
+inline int report_on_request(int fd, in_signal::registers const& from) noexcept {
+    table* in = nullptr;
+    if (failure const refused = find_table(in)) return refused.errno_code;
+    if (failure const refused = provide_captures(*in)) return refused.errno_code;
+    report_desk& desk = *in_signal::desk_of(*in);
+    in_signal::report_turn const turn{desk};
+    if (!turn.taken()) return EBUSY;
+    if (turn.inherited()) in_signal::forget_report(desk);
+    in_signal::report_order order;
+    order.from = &from;
+    in_signal::report report{*in, desk, order, fd};
+    report.write_all();
+    return report.error();
 }
 
 }  // namespace tocsin::posix

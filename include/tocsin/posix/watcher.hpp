@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: MIT
-// The thread that sees hangs, and what a guard gives it to watch.
+// The thread that looks whether something is late, and the queue of what it found.
 //
-// Runs on the watcher thread (ticking) and on the helper thread (reactions); a guard adds and removes its watchdogs
-// on any ordinary thread. A watchdog is looked at four times in its period and fires at the fourth look in a row that
-// finds nobody has fed it: between one period and one and a quarter after the last feed. Each look is due a quarter
-// after the one before was made, never after it should have been, so that a process which did not run (stopped,
-// suspended, starved) has missed one look at most when it goes on. Feeding is a store, and costs nobody a wake-up.
+// Runs on the watcher thread; what it watches is added and removed on any ordinary thread, and what it finds is dealt
+// with on the helper thread. The watcher sleeps until the nearest time at which something asks to be looked at. What
+// asks at about the same pace is looked at together, so that however many there are, they cost the wake-ups of one.
 //
 // Nobody else's system call is interrupted: no signal, no timer of the process, a futex with a timeout on a thread of
 // our own. A tracer in another pid namespace is not seen (proc_pid_status(5): TracerPid is 0 then).
 #pragma once
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include <new>
 
 #include <tocsin/posix/deferred.hpp>
 #include <tocsin/posix/source.hpp>
@@ -20,12 +21,7 @@
 namespace tocsin::posix {
 
 // Of CLOCK_MONOTONIC, in nanoseconds.
-inline constexpr std::uint64_t never = ~std::uint64_t{0};
-
-inline constexpr unsigned looks_a_period = 4;
-
-// Shorter periods are watched as this one: what the kernel's timers and the scheduler add is not a hang.
-inline constexpr std::uint64_t shortest_watch = 1'000'000;
+[[gnu::visibility("hidden")]] inline constexpr std::uint64_t never = ~std::uint64_t{0};
 
 namespace detail {
 
@@ -52,6 +48,7 @@ struct look {
     std::uint64_t now;
     std::int32_t process;      // that the watcher runs in
     std::int32_t tracer = -1;  // asked for when first needed
+    std::uint64_t late = 0;    // nanoseconds that the watcher woke after it should have
 
     bool traced() noexcept {
         if (tracer < 0) tracer = detail::find_tracer();
@@ -59,65 +56,171 @@ struct look {
     }
 };
 
-// What the watcher's list holds: a guard's watchdogs. `tick` is called under the table's lock once `due` has come,
-// and says in `due` when it wants to be called again.
-struct watched : owned_source {
+// What is looked at. `tick` is called under the table's lock once `due` has come, or a little earlier if the watcher
+// is awake anyway; it says in `due` when it wants to be looked at again. All of it belongs to the table's lock.
+struct watched {
+    watched* next = nullptr;
+    watched** place = nullptr;  // what points here; null if nothing does
     std::uint64_t due = never;
+    unsigned level = 0;
+    bool hung = false;  // has not been fed for so long that a reaction was due
     void (*tick)(watched&, look&) noexcept = nullptr;
 };
 
-// One watchdog. All but `fired` and `unanswered` belong to the table's lock.
-struct watch {
-    watch* next = nullptr;
-    std::uint64_t quarter = 0;
+// All that is looked at every 2^n to 2^(n+1) nanoseconds.
+struct watch_level {
+    watched* first = nullptr;
     std::uint64_t due = never;
-    unsigned missed = 0;  // looks in a row that found it unfed
-    bool fed = false;     // since its last look
-    in_signal::atomic<std::uint32_t> fired;       // the helper has to run its row
-    in_signal::atomic<std::uint32_t> unanswered;  // hangs that the row's deferred reactions have not run for
-    void* program = nullptr;
-    void (*run)(void* program, in_signal::arrival&) = nullptr;
+};
 
-    constexpr watch() noexcept = default;
-    // A row is copied and moved before it is installed; nothing has happened to it by then.
-    constexpr watch(watch const&) noexcept {}
-    watch& operator=(watch const&) = delete;
+// What the helper has to run because of a look: `first` of it, once for each time that it is posted.
+struct alarm_source : owned_source {
+    bool posted = false;
+    std::int32_t posted_in = 0;  // a forked child does not have what its parent posted
+};
 
-    void arm(std::uint64_t now) noexcept {
-        due = now + quarter;
-        missed = 0;
-        fed = false;
-        fired.store(0);
-        unanswered.store(0);
-    }
+inline constexpr unsigned watch_levels = 64;
 
-    // True if this look is the one that fires: once a hang.
-    bool tick(look& at) noexcept {
-        due = at.now + quarter;
-        if (fed) {
-            fed = false;
-            missed = 0;
-            return false;
-        }
-        if (missed == looks_a_period || at.traced() || ++missed < looks_a_period) return false;
-        fired.store(1);
-        return true;
-    }
+struct watch_room;
+
+// The helper's way to what has been posted.
+struct post_runner : source {
+    watch_room* room = nullptr;
+};
+
+// What the watcher knows. It hangs on the watcher's service, so that every copy of the library finds the same.
+struct watch_room : source {
+    watch_level levels[watch_levels];
+    post_runner runner;
+    alarm_source* first_posted = nullptr;
+    alarm_source* last_posted = nullptr;
+    table* in = nullptr;
+    std::int32_t process = 0;                 // that the queue of posts belongs to
+    in_signal::atomic<std::uint64_t> asleep_until;
+    in_signal::atomic<std::uint64_t> asked{never};  // to stay awake until then, for deadlines to come and go
+    // Looks at the deadlines of all threads, and answers when the nearest is; null until there was one.
+    in_signal::atomic<std::uint64_t (*)(watch_room&, look&) noexcept> look_at_deadlines;
+    void* deadlines = nullptr;
+    void* dump_later = nullptr;
 };
 
 namespace detail {
 
-// Looks at all that is due, and answers when the next is.
-inline std::uint64_t look_around(table& in, service& of) noexcept {
-    table_lock const locked{in};
-    look at{in_signal::monotonic(), of.process.load()};
+// Every step leaves the list whole for a child that is forked in between: who is in it can be reached from its
+// beginning, and `place` is believed only if it leads back.
+inline void link_watched(watch_room& room, watched& added, std::uint64_t pace) noexcept {
+    added.level = static_cast<unsigned>(63 - __builtin_clzll(pace | 1));
+    watch_level& level = room.levels[added.level];
+    added.next = level.first;
+    added.place = &level.first;
+    __atomic_store_n(&level.first, &added, __ATOMIC_SEQ_CST);
+    if (added.next != nullptr) __atomic_store_n(&added.next->place, &added.next, __ATOMIC_SEQ_CST);
+    if (added.due < level.due) level.due = added.due;
+}
+
+inline void unlink_watched(watch_room& room, watched& removed) noexcept {
+    if (removed.place == nullptr) return;
+    watched** at = removed.place;
+    if (*at != &removed)
+        for (at = &room.levels[removed.level].first; *at != nullptr && *at != &removed;) at = &(*at)->next;
+    if (removed.next != nullptr) __atomic_store_n(&removed.next->place, at, __ATOMIC_SEQ_CST);
+    if (*at != nullptr) __atomic_store_n(at, removed.next, __ATOMIC_SEQ_CST);
+    removed.place = nullptr;
+}
+
+// Wants to be looked at, at another time than it said at its last look.
+inline void look_sooner(watch_room& room, watched& at, std::uint64_t due) noexcept {
+    at.due = due;
+    if (due < room.levels[at.level].due) room.levels[at.level].due = due;
+}
+
+// Under the table's lock.
+inline void post_alarm(watch_room& room, alarm_source& posted, std::int32_t process) noexcept {
+    if (posted.posted && posted.posted_in == process) return;
+    posted.posted = true;
+    posted.posted_in = process;
+    posted.next = nullptr;
+    if (room.first_posted == nullptr)
+        room.first_posted = &posted;
+    else
+        room.last_posted->next = &posted;
+    room.last_posted = &posted;
+    wake_service(room.in->services[in_signal::helper]);
+}
+
+inline void forget_alarm(watch_room& room, alarm_source& posted) noexcept {
+    source* before = nullptr;
+    source* at = room.first_posted;
+    for (; at != nullptr && at != &posted; at = at->next) before = at;
+    if (at == nullptr) return;
+    auto* const behind = static_cast<alarm_source*>(posted.next);
+    if (before != nullptr)
+        before->next = behind;
+    else
+        room.first_posted = behind;
+    if (room.last_posted == &posted) room.last_posted = static_cast<alarm_source*>(before);
+    posted.posted = false;
+}
+
+// Before anything is posted or run in this process.
+inline void begin_in_process(watch_room& room) noexcept {
+    std::int32_t const self = in_signal::getpid();
+    if (room.process == self) return;
+    room.first_posted = nullptr;
+    room.last_posted = nullptr;
+    room.process = self;
+}
+
+inline alarm_source* next_alarm(watch_room& room) noexcept {
+    table_lock const locked{*room.in};
+    begin_in_process(room);
+    alarm_source* const at = room.first_posted;
+    if (at == nullptr) return nullptr;
+    room.first_posted = static_cast<alarm_source*>(at->next);
+    at->posted = false;
+    at->busy.store(busy_here());
+    return at;
+}
+
+inline void run_alarms(watch_room& room) noexcept {
+    while (alarm_source* const at = next_alarm(room)) {
+        at->first(*at);
+        give_back(*at);
+    }
+}
+
+// Looks at all that is due, and answers when the next is. A level that is due soon has its look now, if the watcher
+// is awake already: the paces of different levels fall into step.
+inline std::uint64_t look_around(watch_room& room, look& at) noexcept {
     std::uint64_t next = never;
-    for (source* each = of.sources; each != nullptr; each = each->next) {
-        auto& found = static_cast<watched&>(*each);
-        if (found.due <= at.now) found.tick(found, at);
-        if (found.due < next) next = found.due;
+    for (unsigned i = 0; i < watch_levels; ++i) {
+        watch_level& level = room.levels[i];
+        std::uint64_t const soon = (std::uint64_t{1} << i) / 8;
+        if (level.due <= at.now || level.due - at.now <= soon) {
+            level.due = never;
+            for (watched* each = level.first; each != nullptr; each = each->next) {
+                each->tick(*each, at);
+                if (each->due < level.due) level.due = each->due;
+            }
+        }
+        if (level.due < next) next = level.due;
     }
     return next;
+}
+
+// A deadline that is armed reads `asleep_until` after it has become visible, and the watcher looks at the deadlines
+// after it has written that: one of the two sees the other.
+inline std::uint64_t settle_down(watch_room& room, look& at, std::uint64_t due) noexcept {
+    room.asleep_until.store(due);
+    auto* const deadlines = room.look_at_deadlines.load();
+    if (deadlines == nullptr) return due;
+    for (;;) {
+        std::uint64_t const nearest = deadlines(room, at);
+        std::uint64_t const until = nearest < due ? nearest : due;
+        if (room.asleep_until.load() == until) return until;
+        room.asleep_until.store(until);
+        at.late = 0;
+    }
 }
 
 // Sleeps until something is due or has been added. One look after another, and each reads the clock anew: what is
@@ -125,137 +228,56 @@ inline std::uint64_t look_around(table& in, service& of) noexcept {
 inline void* keep_watch(void* argument) {
     auto& in = *static_cast<table*>(argument);
     service& of = in.services[in_signal::watcher];
-    for (;;) {
+    auto& room = *static_cast<watch_room*>(of.sources);
+    for (std::uint64_t planned = never;;) {
         of.work.store(0);
-        std::uint64_t const due = look_around(in, of);
+        look at{in_signal::monotonic(), 0};
+        std::uint64_t const asked = room.asked.load();
+        if (asked < planned) planned = asked;
+        if (at.now > planned) at.late = at.now - planned;
+        {
+            table_lock const locked{in};
+            begin_in_process(room);
+            at.process = room.process;
+            planned = look_around(room, at);
+        }
+        planned = settle_down(room, at, planned);
         std::uint64_t const now = in_signal::monotonic();
-        if (due > now) in_signal::futex_wait(of.work.address(), 0, due == never ? 0 : due - now);
+        if (planned > now) in_signal::futex_wait(of.work.address(), 0, planned == never ? 0 : planned - now);
     }
 }
 
 }  // namespace detail
 
-// Sees to it that the watcher runs in this process, and knows what has been added to its list.
+// The room of the process, made on the first call; null where no memory is left. Under the table's lock.
+inline watch_room* find_room(table& in) noexcept {
+    service& of = in.services[in_signal::watcher];
+    if (of.sources != nullptr) return static_cast<watch_room*>(of.sources);
+    void* const memory = ::malloc(sizeof(watch_room));
+    if (memory == nullptr) return nullptr;
+    auto* const room = ::new (memory) watch_room;
+    room->in = &in;
+    room->runner.room = room;
+    room->runner.first = [](source& self) noexcept { detail::run_alarms(*static_cast<post_runner&>(self).room); };
+    service& helper = in.services[in_signal::helper];
+    room->runner.next = helper.sources;
+    helper.sources = &room->runner;
+    of.sources = room;
+    return room;
+}
+
+// The room once something has been added to it.
+inline watch_room& room_of(table& in) noexcept {
+    return *static_cast<watch_room*>(in.services[in_signal::watcher].sources);
+}
+
+// Sees to it that watcher and helper run in this process, and that the watcher knows what has been added.
 inline failure start_watcher(table& in) noexcept {
+    detail::pin_this_object();
+    failure const refused = in.operate->start(in, in_signal::helper, &detail::serve<in_signal::helper>);
+    if (refused) return refused;
     wake_service(in.services[in_signal::watcher]);
     return in.operate->start(in, in_signal::watcher, &detail::keep_watch);
 }
-
-// Adds to the watcher's list.
-inline failure add_watched(table& in, watched& added) noexcept {
-    {
-        table_lock const locked{in};
-        service& of = in.services[in_signal::watcher];
-        added.next = of.sources;
-        of.sources = &added;
-    }
-    detail::pin_this_object();
-    return start_watcher(in);
-}
-
-// The watchdogs of a guard. They share the guard's `fed` word, which whichever of them is looked at first takes for
-// all. In a forked child they are disarmed until rearm().
-class watch_list : watched {
-  public:
-    failure open(opening const& to) noexcept {
-        in_ = to.in;
-        fed_ = to.fed;
-        mask_ = to.mask;
-        belong_to(to);
-        watched::tick = [](watched& self, look& at) noexcept { static_cast<watch_list&>(self).look_at_all(at); };
-        helper_.belong_to(to);
-        helper_.first = [](source& self) noexcept { static_cast<helper_part&>(self).list->run_fired(); };
-        helper_.list = this;
-        return {};
-    }
-
-    void add(watch& added, std::uint64_t period, void* program, void (*run)(void*, in_signal::arrival&)) noexcept {
-        std::uint64_t const at_least = period < shortest_watch ? shortest_watch : period;
-        added.quarter = at_least / looks_a_period + (at_least % looks_a_period != 0 ? 1 : 0);
-        added.program = program;
-        added.run = run;
-        added.next = first_;
-        first_ = &added;
-    }
-
-    // In this process, from `now` on.
-    void arm(std::uint64_t now) noexcept {
-        watched::due = never;
-        for (watch* each = first_; each != nullptr; each = each->next) {
-            each->arm(now);
-            if (each->due < watched::due) watched::due = each->due;
-        }
-        process_.store(in_signal::getpid());
-    }
-
-    failure start() noexcept {
-        arm(in_signal::monotonic());
-        if (failure const refused = add_source<in_signal::helper>(*in_, helper_)) return refused;
-        return add_watched(*in_, *this);
-    }
-
-    // In the order that lets nothing new begin: no look, then no reaction.
-    void close() noexcept {
-        if (in_ == nullptr) return;
-        closed_.store(1);
-        remove_source(*in_, in_signal::watcher, *this);
-        remove_source(*in_, in_signal::helper, helper_);
-    }
-
-    failure rearm() noexcept {
-        {
-            table_lock const locked{*in_};
-            fed_->store(0);
-            arm(in_signal::monotonic());
-        }
-        failure const refused = in_->operate->start(*in_, in_signal::helper, &detail::serve<in_signal::helper>);
-        return refused ? refused : start_watcher(*in_);
-    }
-
-    // One look, under the table's lock.
-    void look_at_all(look& at) noexcept {
-        watched::due = never;
-        if (process_.load() != at.process) return;
-        bool const fed = fed_->load_relaxed() != 0 && fed_->exchange(0) != 0;
-        bool fired = false;
-        for (watch* each = first_; each != nullptr; each = each->next) {
-            each->fed = each->fed || fed;
-            if (each->due <= at.now && each->tick(at)) fired = true;
-            if (each->due < watched::due) watched::due = each->due;
-        }
-        if (fired) wake_service(in_->services[in_signal::helper]);
-    }
-
-    // On the helper: runs the rows that have fired, in the mask of the thread that built the guard.
-    void run_fired() noexcept {
-        if (process_.load() != in_signal::getpid()) return;
-        for (watch* each = first_; each != nullptr; each = each->next) {
-            if (each->fired.load() == 0 || each->fired.exchange(0) == 0) continue;
-            if (closed_.load() != 0) return;  // by a reaction that destroyed the guard, or by another thread
-            siginfo_t info{};
-            // for the report's title
-            info.si_value.sival_ptr = reinterpret_cast<void*>(each->quarter * looks_a_period);
-            in_signal::arrival hang{0, &info, nullptr, in_};
-            set_mask(mask_ & all_but_faults(*in_));
-            each->run(each->program, hang);
-            set_mask(all_but_faults(*in_));
-        }
-    }
-
-    std::uint64_t next_look() const noexcept { return watched::due; }
-
-  private:
-    struct helper_part : owned_source {
-        watch_list* list = nullptr;
-    };
-
-    table* in_ = nullptr;
-    in_signal::atomic<std::uint32_t>* fed_ = nullptr;
-    watch* first_ = nullptr;
-    in_signal::kernel_set mask_ = 0;
-    in_signal::atomic<std::int32_t> process_;  // where they are armed
-    in_signal::atomic<std::uint32_t> closed_;
-    helper_part helper_;
-};
 
 }  // namespace tocsin::posix

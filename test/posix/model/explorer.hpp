@@ -6,8 +6,6 @@
 // before is not entered again.
 #pragma once
 
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -19,8 +17,8 @@ namespace model {
 struct scenario {
     void (*programs[max_threads])();  // null: a thread that only takes deliveries
     int deliveries;
-    unsigned interruptible;           // threads that take them, one bit each
-    void (*at_end)();                 // when all is done and one more delivery has been made, see last()
+    unsigned interruptible;  // threads that take them, one bit each
+    void (*at_end)();        // when all is done and one more delivery has been made, see last()
     void (*at_start)() = nullptr;
 };
 
@@ -40,7 +38,6 @@ class explorer {
         do {
             words.learned = false;
             explore();
-            if (std::getenv("MODEL_DEBUG")) { std::printf("round: states %zu steps %zu learned %d fail %s\n", result_.states, result_.steps, words.learned, now.failed?now.failed:"-"); for (std::size_t i=0;i<sizeof words.written;++i) if (words.shared(i)) std::printf("  %s\n", describe(reinterpret_cast<char*>(&now)+4*i).c_str()); }
         } while (words.learned && result_.failure.empty());
         return result_;
     }
@@ -97,6 +94,7 @@ class explorer {
         set_foreign<2>();
         now.foreign[0].installed = true;
         now.all_chain = true;
+        now.most_rounds = 2;
         now.kernel = now.foreign[0].own;
         now.budget = of_.deliveries;
         now.interruptible = of_.interruptible;
@@ -107,7 +105,7 @@ class explorer {
 
     template <int Number>
     static void set_foreign() {
-        now.foreign[Number].own = {in_signal::as_handler(&foreign_function<Number>), SA_SIGINFO | SA_ONSTACK, nullptr,
+        now.foreign[Number].own = {in_signal::as_handler(&foreign_function<Number>), SA_SIGINFO | SA_ONSTACK,
                                    bit_of(30 + Number)};
     }
 
@@ -243,6 +241,7 @@ class explorer {
         sum.add(now.process);
         sum.add(now.budget << 8 | now.sent << 2 | (now.ended ? 2 : 0) | (now.last_sent ? 1 : 0));
         sum.add(now.gone);
+        sum.add(now.newest_foreign << 1 | (now.entry_returned ? 1 : 0));
         for (model_claim const& each : now.claims) {
             sum.add(each.link.older);
             sum.add(each.inside << 2 | (each.installed ? 2 : 0) | (each.destroyed ? 1 : 0));
@@ -261,7 +260,8 @@ class explorer {
         model_thread const& thread = now.threads[number];
         sum.add(thread.vanished);
         if (thread.vanished) return;
-        sum.add(thread.depth << 4 | (thread.done ? 8 : 0) | (thread.waiting ? 4 : 0) | (thread.resend ? 2 : 0));
+        sum.add(thread.depth << 4 | (thread.done ? 8 : 0) | (thread.waiting ? 4 : 0) |
+                (thread.resend ? 2 : 0));
         sum.add(thread.mask);
         sum.add(thread.current);
         if (thread.waiting)
@@ -280,8 +280,8 @@ class explorer {
             choice const taken = at.choices[at.next - 1];
             result_.failure += "  thread " + std::to_string(taken.thread) +
                                (taken.interrupt ? ": takes a delivery while at " : ": ") +
-                               describe(now.threads[taken.thread].at) + "   (kernel " + name_of(now.kernel.handler) +
-                               ", chain " + chain() + ")\n";
+                               describe(now.threads[taken.thread].at) + "   (kernel " +
+                               name_of(now.kernel.handler) + ", chain " + chain() + ")\n";
         }
     }
 
@@ -302,8 +302,8 @@ class explorer {
 
     static std::string chain() {
         std::string text;
-        for (in_signal::link const* at = now.table.slots[signal_number].newest.load(); at != nullptr && text.size() < 40;
-             at = at->older.load())
+        for (in_signal::link const* at = now.table.slots[signal_number].newest.load();
+             at != nullptr && text.size() < 40; at = at->older.load())
             text += name_of(at) + ' ';
         return text;
     }
@@ -318,7 +318,8 @@ class explorer {
         if (word == &slot.crowd) return "crowd";
         if (word == now.live_process.address()) return "the live process";
         for (in_signal::link& each : slot.foreign)
-            if (word == &each.older) return name_of(&each) + ".older";
+            if (word == &each.older || word == &each.action.mask)
+                return name_of(&each) + (word == &each.older ? ".older" : ".action");
         for (model_claim& each : now.claims) {
             if (word == &each.link.older) return name_of(&each.link) + ".older";
             if (word == &each.destroyed) return name_of(&each.link) + "'s reaction";

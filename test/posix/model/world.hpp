@@ -18,7 +18,6 @@ namespace model {
 
 using namespace tocsin;
 using in_signal::bit_of;
-using in_signal::disposition;
 
 inline constexpr int signal_number = 10;
 inline constexpr int max_threads = 3;
@@ -27,10 +26,16 @@ inline constexpr int max_foreign = 3;
 inline constexpr int max_deliveries = 4;
 inline constexpr std::size_t stack_size = 65536;
 
+// What the kernel holds, which is exchanged as a whole.
+struct kernel_disposition {
+    void (*handler)(int);
+    unsigned long flags;
+    in_signal::kernel_set mask;
+};
+
 // One signal on its way. `order` names who has seen it: claims A B C, foreign handlers F G H, i for ignored.
 struct delivery_record {
     bool under_way;
-    unsigned gone;     // foreign handlers that had been taken away before it was sent
     unsigned covered;  // claims that were there before it was sent
     int seen;
     char order[16];
@@ -40,15 +45,16 @@ struct model_claim {
     in_signal::link link;
     in_signal::verdict answer;
     int inside;
+    bool ignores;  // without a handler
     bool installed;
     bool destroyed;  // its guard is gone: nobody may touch the link
 };
 
 struct model_foreign {
-    disposition own;
-    disposition found;  // what its sigaction(2) answered
-    bool chains;        // calls what it found
-    bool copies;        // and passes its own copy of the siginfo
+    kernel_disposition own;
+    kernel_disposition found;  // what its sigaction(2) answered
+    bool chains;               // calls what it found
+    bool copies;               // and passes a siginfo of its own
     bool installed;
 };
 
@@ -60,17 +66,17 @@ struct waited_word {
 
 struct model_thread {
     ucontext_t context;
-    char* low;             // the stack is in use from here
-    void const* at;        // the word that it stops in front of
+    char* low;       // the stack is in use from here
+    void const* at;  // the word that it stops in front of
     void (*program)();
     int id;
-    int depth;             // of deliveries
-    int current;           // the innermost delivery
+    int depth;    // of deliveries
+    int current;  // the innermost delivery
     bool done;
     bool vanished;
     bool waiting;
     bool spinning;
-    bool resend;           // a signal for this thread alone is pending
+    bool resend;  // a signal for this thread alone is pending
     in_signal::kernel_set mask;
     waited_word waits[4];
     int wait_count;
@@ -80,18 +86,23 @@ struct world {
     in_signal::table table;
     in_signal::operations operations;
     in_signal::atomic<std::int32_t> live_process;
-    disposition kernel;
-    disposition original;
+    kernel_disposition kernel;
     std::int32_t process;
-    bool ended;            // by a signal's default
-    bool last_sent;        // the delivery that every end of a schedule is tried with
-    bool interrupt;        // the thread that goes on takes a delivery first
-    bool all_chain;        // every claim and every foreign handler passes the signal on
+    bool ended;      // by a signal's default
+    bool last_sent;  // the delivery that every end of a schedule is tried with
+    bool interrupt;  // the thread that goes on takes a delivery first
+    bool all_chain;  // every claim and every foreign handler passes the signal on
+    bool may_be_ignored;
+    bool called_directly;  // the handler that begins, by another one, which cannot give it its mask
+    bool strict_removal;   // no handler that was taken away is called by anybody
+    int most_rounds;       // how often a delivery may come to the same handler
     unsigned long flags;   // that claims ask for besides
     int budget;            // deliveries still to come
     int sent;
     unsigned interruptible;  // threads
-    unsigned gone;         // foreign handlers that have been taken away
+    unsigned gone;           // foreign handlers that have been taken away
+    int newest_foreign;
+    bool entry_returned;  // by a foreign handler that found it, perhaps after the last claim
     char const* failed;
     model_claim claims[max_claims];
     model_foreign foreign[max_foreign];
@@ -108,8 +119,8 @@ inline int self = -1;  // the thread that runs; -1 for the explorer
 inline int self_or_first() noexcept { return self < 0 ? 0 : self; }
 inline model_thread& me() noexcept { return now.threads[self_or_first()]; }
 
-// Words that one thread or handler alone uses, or that nobody writes, need no step of their own. What is shared is learned:
-// as soon as a word turns out to be, the exploration starts again.
+// Words that one thread or handler alone uses, or that nobody writes, need no step of their own. What is shared is
+// learned: as soon as a word turns out to be, the exploration starts again.
 struct sharing {
     unsigned short users[sizeof(world) / 4];  // threads, and handlers in them
     bool written[sizeof(world) / 4];
@@ -120,7 +131,8 @@ struct sharing {
         std::size_t const i = index(word);
         if (self < 0 || i >= sizeof written) return;
         bool const known = shared(i);
-        users[i] = static_cast<unsigned short>(users[i] | 1U << (3 * self + (me().depth < 2 ? me().depth : 2)));
+        users[i] =
+            static_cast<unsigned short>(users[i] | 1U << (3 * self + (me().depth < 2 ? me().depth : 2)));
         if (write) written[i] = true;
         if (shared(i) && !known) learned = true;
     }
@@ -212,7 +224,9 @@ inline void wait_for_change() noexcept {
 inline std::int32_t process() noexcept { return now.process; }
 inline std::int32_t thread() noexcept { return me().id; }
 // Neighbouring cells, so that a thread that is inside twice meets another's.
-inline std::uintptr_t thread_pointer() noexcept { return static_cast<std::uintptr_t>(self_or_first() + 1) << 6; }
+inline std::uintptr_t thread_pointer() noexcept {
+    return static_cast<std::uintptr_t>(self_or_first() + 1) << 6;
+}
 
 // Deliveries.
 
@@ -222,7 +236,8 @@ inline void saw(char who) noexcept {
     delivery_record& record = current();
     int before_this = 0;
     for (int i = 0; i < record.seen; ++i) before_this += record.order[i] == who;
-    if (before_this == 2) return fail("a delivery comes round a third time");
+    if (before_this == now.most_rounds || record.seen + 1 == sizeof record.order)
+        return fail("a delivery goes round");
     record.order[record.seen++] = who;
 }
 
@@ -236,7 +251,9 @@ inline in_signal::verdict run_claim(in_signal::link& of, in_signal::arrival&) no
     return claim.answer;
 }
 
-inline bool is_handler(disposition const& of) noexcept { return of.handler != SIG_DFL && of.handler != SIG_IGN; }
+inline bool is_handler(kernel_disposition const& of) noexcept {
+    return of.handler != SIG_DFL && of.handler != SIG_IGN;
+}
 
 inline void entry(int signal, siginfo_t* info, void* context) { in_signal::enter(signal, info, context); }
 
@@ -244,11 +261,17 @@ inline void entry(int signal, siginfo_t* info, void* context) { in_signal::enter
 template <int Number>
 void foreign_function(int signal, siginfo_t* info, void* context) {
     model_foreign const& own = now.foreign[Number];
-    if ((current().gone >> Number & 1) != 0) fail("a foreign handler is called after it was taken away");
+    bool const masked = now.called_directly || (me().mask & own.own.mask) == own.own.mask;
+    if (!masked) fail("a foreign handler runs without its mask");
+    now.called_directly = false;
+    // A claim that is being made, or given back, over a handler that goes can still lead to it; no later one.
+    if ((now.last_sent || now.strict_removal) && (now.gone >> Number & 1) != 0)
+        fail("a foreign handler is called after it was taken away");
     saw(static_cast<char>('F' + Number));
+    if (!own.chains || !is_handler(own.found)) return;
     siginfo_t copy = *info;
-    if (own.chains && is_handler(own.found))
-        in_signal::as_foreign_entry(own.found.handler)(signal, own.copies ? &copy : info, context);
+    now.called_directly = own.found.handler != in_signal::as_handler(&entry);
+    in_signal::as_foreign_entry(own.found.handler)(signal, own.copies ? &copy : info, context);
 }
 
 inline unsigned installed_claims() noexcept {
@@ -262,7 +285,8 @@ inline unsigned installed_claims() noexcept {
 inline unsigned passed_over() noexcept {
     unsigned bits = current().covered & installed_claims();
     for (int i = 0; i < current().seen; ++i)
-        if (char const who = current().order[i]; who >= 'A' && who < 'A' + max_claims) bits &= ~(1U << (who - 'A'));
+        if (char const who = current().order[i]; who >= 'A' && who < 'A' + max_claims)
+            bits &= ~(1U << (who - 'A'));
     return bits;
 }
 
@@ -272,7 +296,7 @@ inline void end_process() noexcept {
     for (;;) give_turn();
 }
 
-inline void call_handler(disposition const& found) noexcept {
+inline void call_handler(kernel_disposition const& found) noexcept {
     model_thread& thread = me();
     in_signal::kernel_set const self_bit = bit_of(signal_number);
     siginfo_t info{};
@@ -287,7 +311,7 @@ inline void call_handler(disposition const& found) noexcept {
 
 // The kernel looks the disposition up and starts the handler: one step.
 inline void deliver_once() noexcept {
-    disposition const found = now.kernel;
+    kernel_disposition const found = now.kernel;
     words.use(&now.kernel, false);
     if (found.handler == SIG_DFL) end_process();
     if (found.handler == SIG_IGN)
@@ -301,7 +325,7 @@ inline void take_signal() noexcept {
     int const interrupted = thread.current;
     thread.current = now.sent++ % max_deliveries;
     delivery_record& record = current();
-    record = {true, now.gone, installed_claims(), 0, {}};
+    record = {true, installed_claims(), 0, {}};
     ++thread.depth;
     deliver_once();
     while (thread.resend && (thread.mask & bit_of(signal_number)) == 0) {
@@ -309,7 +333,7 @@ inline void take_signal() noexcept {
         deliver_once();
     }
     --thread.depth;
-    if (record.seen == 0) fail("a delivery is lost");
+    if (record.seen == 0 && !now.may_be_ignored) fail("a delivery is lost");
     if (now.all_chain && passed_over() != 0) fail("a delivery passes a claim over");
     record.under_way = false;
     thread.current = interrupted;
@@ -318,6 +342,16 @@ inline void take_signal() noexcept {
 inline int send_to_thread(int) noexcept {
     me().resend = true;
     return 0;
+}
+
+// sigaction(2): one step.
+inline kernel_disposition exchange_kernel(kernel_disposition const* wanted) noexcept {
+    before(&now.kernel);
+    kernel_disposition const found = now.kernel;
+    if (wanted == nullptr) return found;
+    now.kernel = *wanted;
+    wrote(&now.kernel);
+    return found;
 }
 
 }  // namespace model
@@ -333,13 +367,10 @@ inline int change_mask(int how, kernel_set const* set, kernel_set* old) noexcept
 }
 
 inline int change_action(int, kernel_action const* action, kernel_action* old) noexcept {
-    model::before(&model::now.kernel);
-    kernel_action const found = model::now.kernel;
-    if (action != nullptr) {
-        model::now.kernel = *action;
-        model::wrote(&model::now.kernel);
-    }
-    if (old != nullptr) *old = found;
+    model::kernel_disposition wanted{};
+    if (action != nullptr) wanted = {action->handler, action->flags, action->mask};
+    model::kernel_disposition const found = model::exchange_kernel(action != nullptr ? &wanted : nullptr);
+    if (old != nullptr) *old = {found.handler, found.flags, nullptr, found.mask};
     return 0;
 }
 
@@ -349,7 +380,7 @@ namespace model {
 
 // What the threads of a scenario do.
 
-inline bool same(disposition const& left, disposition const& right) noexcept {
+inline bool same(kernel_disposition const& left, kernel_disposition const& right) noexcept {
     return left.handler == right.handler && left.flags == right.flags && left.mask == right.mask;
 }
 
@@ -358,8 +389,9 @@ inline void claim(int number) noexcept {
     model_claim& own = now.claims[number];
     own.destroyed = false;
     own.link.run = &run_claim;
-    own.link.action = {in_signal::as_handler(&entry), SA_SIGINFO | SA_RESTART | static_cast<unsigned long>(number) << 40 | now.flags,
-                       nullptr, bit_of(20 + number)};
+    auto const handler = own.ignores ? SIG_IGN : in_signal::as_handler(&entry);
+    unsigned long const flags = SA_SIGINFO | SA_RESTART | now.flags;
+    own.link.action = {handler, flags, nullptr, bit_of(20 + number)};
     if (posix::claim_signal(now.table, signal_number, own.link)) fail("a claim is refused");
     own.installed = true;
 }
@@ -368,6 +400,7 @@ inline void withdraw(int number) noexcept {
     stop_at(nullptr);
     model_claim& own = now.claims[number];
     own.installed = false;
+    for (delivery_record& each : now.deliveries) each.covered &= ~(1U << number);
     posix::withdraw_signal(now.table, signal_number, own.link);
     if (own.inside != 0) fail("a withdrawal returns while a thread is inside");
     own.destroyed = true;
@@ -378,13 +411,14 @@ inline void install(int number, bool chains = true) noexcept {
     model_foreign& own = now.foreign[number];
     own.chains = chains;
     now.all_chain = now.all_chain && chains;
-    in_signal::change_action(signal_number, &own.own, &own.found);
+    own.found = exchange_kernel(&own.own);
     own.installed = true;
-    for (int i = 0; i < max_foreign; ++i)  // whom nobody calls any more
-        if (!chains && own.found.handler == now.foreign[i].own.handler) {
-            now.foreign[i].installed = false;
-            now.gone |= 1U << i;
-        }
+    now.newest_foreign = number;
+    for (int i = 0; i < max_foreign && !chains; ++i) {
+        if (i == number) continue;
+        now.foreign[i].installed = false;  // nobody calls it any more
+        if (own.found.handler == now.foreign[i].own.handler) now.gone |= 1U << i;
+    }
 }
 
 // Leaves as a careful program does: only if nobody came after it.
@@ -396,16 +430,19 @@ inline void uninstall(int number) noexcept {
     wrote(&now.kernel);
     own.installed = false;
     now.gone |= 1U << number;
+    now.entry_returned = now.entry_returned || own.found.handler == in_signal::as_handler(&entry);
 }
 
 // The thread goes on in the child; nobody else does.
 inline void fork_child(int deliveries) noexcept {
+    stop_at(nullptr);
     before(now.live_process.address());
     *now.live_process.address() = 0;
     wrote(now.live_process.address());
     ++now.process;
     me().id = now.process;
     now.budget = deliveries;
+    now.interruptible = 1U << self_or_first();
     for (model_thread& each : now.threads)
         if (&each != &me()) each.vanished = true;
     for (model_claim& each : now.claims) each.inside = 0;

@@ -24,11 +24,32 @@ using kernel_set = std::uint64_t;
 
 constexpr kernel_set bit_of(int signal) noexcept { return kernel_set{1} << (signal - 1); }
 
+// Copied by a step of its own, so that a disposition that one thread writes and another reads can be met half written.
+class stepped_mask {
+  public:
+    constexpr stepped_mask(kernel_set value = 0) noexcept : value_{value} {}
+    stepped_mask(stepped_mask const& other) noexcept : value_{other} {}
+    stepped_mask& operator=(stepped_mask const& other) noexcept {
+        kernel_set const value = other;
+        model::before(&value_);
+        value_ = value;
+        model::wrote(&value_);
+        return *this;
+    }
+    operator kernel_set() const noexcept {
+        model::before(&value_);
+        return value_;
+    }
+
+  private:
+    kernel_set value_;
+};
+
 struct kernel_action {
     void (*handler)(int);
     unsigned long flags;
     void (*restorer)();
-    kernel_set mask;
+    stepped_mask mask;
 };
 
 template <class T>
@@ -52,7 +73,9 @@ int change_mask(int how, kernel_set const* set, kernel_set* old) noexcept;
 int change_action(int signal, kernel_action const* action, kernel_action* old) noexcept;
 
 inline int tgkill(int, int, int signal) noexcept { return model::send_to_thread(signal); }
-inline int queue_to_thread(int, int, int signal, siginfo_t const*) noexcept { return model::send_to_thread(signal); }
+inline int queue_to_thread(int, int, int signal, siginfo_t const*) noexcept {
+    return model::send_to_thread(signal);
+}
 [[noreturn]] inline void exit_now(int) noexcept { model::end_process(); }
 
 inline kernel_set interrupted_mask(ucontext_t const& context) noexcept {

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+#include "support/catch.hpp"
+
+#include <tocsin/in_signal/slot.hpp>
+
+#include <memory>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+using namespace tocsin::in_signal;
+
+namespace {
+
+unsigned held(table const& in) {
+    unsigned count = 0;
+    for (cell const& each : in.cells) count += each.holder.load() != 0;
+    return count;
+}
+
+struct process {
+    atomic<std::int32_t> live;
+    std::unique_ptr<table> in = std::make_unique<table>();
+    arrival a{SIGUSR1, nullptr, nullptr, in.get()};
+
+    explicit process(std::int32_t live_now) : live{live_now} { in->live_process = &live; }
+};
+
+}  // namespace
+
+TEST_CASE("a thread is inside while the mark lives, and gives it back once", "[slot]") {
+    auto in = std::make_unique<table>();
+    {
+        inside here{*in, in->slots[SIGUSR1], SIGUSR1};
+        CHECK(held(*in) == 1);
+        inside const nested{*in, in->slots[SIGSEGV], SIGSEGV};
+        CHECK(held(*in) == 2);
+        here.leave();
+        here.leave();
+        CHECK(held(*in) == 1);
+    }
+    CHECK(held(*in) == 0);
+}
+
+TEST_CASE("who finds no free cell is counted in the slot", "[slot]") {
+    auto in = std::make_unique<table>();
+    slot& of = in->slots[SIGUSR1];
+    std::vector<std::unique_ptr<inside>> crowd;
+    for (unsigned i = 0; i < cell_count + 5; ++i) crowd.push_back(std::make_unique<inside>(*in, of, SIGUSR1));
+    CHECK(held(*in) == cell_count);
+    CHECK(of.crowd.load() == 5);
+    crowd.clear();
+    CHECK(held(*in) == 0);
+    CHECK(of.crowd.load() == 0);
+}
+
+TEST_CASE("marks of different threads and signals differ", "[slot]") {
+    std::uintptr_t const mine = inside::tag(SIGUSR1);
+    std::uintptr_t other = 0;
+    std::thread{[&] { other = inside::tag(SIGUSR1); }}.join();
+    CHECK(mine != other);
+    CHECK(mine != inside::tag(SIGUSR2));
+    CHECK(inside::tag(64) >> 57 == 64);
+    CHECK((inside::tag(64) & ((std::uintptr_t{1} << 57) - 1)) == thread_pointer());
+}
+
+TEST_CASE("a table that is all zero is empty", "[slot]") {
+    static_assert(std::is_trivially_destructible_v<table>);
+    auto in = std::make_unique<table>();
+    CHECK(in->lock.load() == 0);
+    CHECK(in->slots[64].newest.load() == nullptr);
+    CHECK(in->reserved_signal.load() == 0);
+}
+
+TEST_CASE("at home is the process that the guard was built in", "[slot]") {
+    process here{tocsin::in_signal::getpid()};
+    CHECK(here.a.place_of(tocsin::in_signal::getpid()) == place::home);
+}
+
+TEST_CASE("a forked child is told from a vforked one by the page that fork wipes", "[slot]") {
+    std::int32_t const parent = 1'000'000'000;
+    CHECK(process{0}.a.place_of(parent) == place::forked);
+    CHECK(process{tocsin::in_signal::getpid()}.a.place_of(parent) == place::forked);
+    CHECK(process{parent}.a.place_of(parent) == place::borrowed);
+}
+
+TEST_CASE("a forked child with the number of its parent is a forked child", "[slot]") {
+    process child{0};
+    CHECK(child.a.place_of(tocsin::in_signal::getpid()) == place::forked);
+}

@@ -1,0 +1,11 @@
+// error: tocsin: this report has its place already; say to(fd) or to_file(path) once
+// SPDX-License-Identifier: MIT
+// With another word between.
+#include <tocsin/dump.hpp>
+#include <tocsin/guard.hpp>
+
+using namespace tocsin;
+
+int main() {
+    guard signals{on<SIGQUIT>(dump_threads.to(1).this_thread().to(2))};
+}

@@ -1,0 +1,11 @@
+// error: tocsin: this reaction returns to the instruction that faults; use on_crash(dump_threads)
+// SPDX-License-Identifier: MIT
+// ignore on a fault.
+#include <tocsin/guard.hpp>
+#include <tocsin/ignore.hpp>
+
+using namespace tocsin;
+
+int main() {
+    guard signals{on<SIGSEGV>(ignore)};
+}
