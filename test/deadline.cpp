@@ -327,6 +327,7 @@ TEST_CASE("a process that was stopped in a scope is not late", "[deadline]") {
     ::poll(nullptr, 0, 60);
     one.close_input();
     test::outcome const& result = one.wait();
+    INFO(result.describe());
     CHECK(result.exited(0));
     CHECK(result.err.empty());
 }

@@ -92,6 +92,7 @@ class demangle_parser {
     part_number template_arguments() noexcept;
     part_number template_argument() noexcept;
     part_number argument_pack() noexcept;
+    part_number braced() noexcept;
     part_number literal() noexcept;
 
     // Characters.

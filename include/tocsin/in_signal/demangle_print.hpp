@@ -118,6 +118,11 @@ inline void demangle_printer::left_of_rest(demangle_part const& here) noexcept {
     switch (here.kind) {
         case part::literal:
             return literal(here);
+        case part::braced:
+            print(here.first);
+            put('{');
+            list(here.second);
+            return put('}');
         case part::lambda:
             return lambda(here);
         case part::unnamed:

@@ -260,8 +260,11 @@ inline part_number demangle_parser::template_argument() noexcept {
         case 'I':
         case 'J':
             return argument_pack();
-        case 'X':
-            return 0;
+        case 'X': {
+            ++at_;
+            part_number const value = braced();
+            return value != 0 && take('E') ? value : part_number{0};
+        }
         default:
             return type();
     }
@@ -278,6 +281,22 @@ inline part_number demangle_parser::argument_pack() noexcept {
     }
     if (head == 0) head = add(part::list);
     return wrap(part::argument_pack, head);
+}
+
+// tl <type> <value>* E, where a value is a literal or braced itself; of all expressions only this one, which is how a
+// template argument of class type is written.
+inline part_number demangle_parser::braced() noexcept {
+    if (!budget_.left() || !take('t', 'l')) return 0;
+    part_number const of = type();
+    if (of == 0) return 0;
+    part_number head = 0;
+    part_number last = 0;
+    while (!take('E')) {
+        part_number const one = peek() == 'L' ? literal() : braced();
+        if (one == 0 || !append(head, last, one)) return 0;
+    }
+    if (head == 0) head = add(part::list);
+    return join(part::braced, of, head);
 }
 
 // L <type> [n] <value> E  or the name of an object or function: L _Z <encoding> E

@@ -294,10 +294,11 @@ inline std::uint64_t now() noexcept {
     return static_cast<std::uint64_t>(read.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(read.tv_nsec);
 }
 
-// The watcher sleeps for longer than `due`.
-[[gnu::noinline]] inline void ask_watcher(watch_room& room, std::uint64_t due) noexcept {
-    for (std::uint64_t found = room.asked.load(); due < found;)
-        if (room.asked.compare_exchange(found, due)) break;
+// The watcher sleeps for longer than until `first`, the first look of a period: who looked only at its end could not
+// tell a process that was stopped meanwhile from one that is late.
+[[gnu::noinline]] inline void ask_watcher(watch_room& room, std::uint64_t first) noexcept {
+    for (std::uint64_t found = room.asked.load(); first < found;)
+        if (room.asked.compare_exchange(found, first)) break;
     wake_service(room.in->services[in_signal::watcher]);
 }
 
@@ -315,10 +316,11 @@ class armed_deadline {
         deadline_slot* const slot = detail::find_free_slot(*board);
         if (slot == nullptr) return {ENOMEM, "posix_memalign", 0};
         slot->describe(period, words);
-        std::uint64_t const due = detail::now() + period;
-        slot->due.store(due);
-        if (board->room->asleep_until.load() > due) [[unlikely]]
-            detail::ask_watcher(*board->room, due);
+        std::uint64_t const begin = detail::now();
+        std::uint64_t const first = begin + period / looks_a_deadline;
+        slot->due.store(begin + period);
+        if (board->room->asleep_until.load() > first) [[unlikely]]
+            detail::ask_watcher(*board->room, first);
         board_ = board;
         slot_ = slot;
         return {};

@@ -96,7 +96,7 @@ struct watch_room : source {
     alarm_source* last_posted = nullptr;
     table* in = nullptr;
     std::int32_t process = 0;                 // that the queue of posts belongs to
-    in_signal::atomic<std::uint64_t> asleep_until;
+    in_signal::atomic<std::uint64_t> asleep_until{never};  // as well before its first look, which may come late
     in_signal::atomic<std::uint64_t> asked{never};  // to stay awake until then, for deadlines to come and go
     // Looks at the deadlines of all threads, and answers when the nearest is; null until there was one.
     in_signal::atomic<std::uint64_t (*)(watch_room&, look&) noexcept> look_at_deadlines;
