@@ -64,9 +64,10 @@ struct surroundings {
         }
     }
     bool operator==(surroundings const& other) const {
-        for (std::size_t i = 0; i < actions.size(); ++i)
-            if (actions[i].sa_handler != other.actions[i].sa_handler || actions[i].sa_flags != other.actions[i].sa_flags)
-                return false;
+        for (std::size_t i = 0; i < actions.size(); ++i) {
+            if (actions[i].sa_handler != other.actions[i].sa_handler) return false;
+            if (actions[i].sa_flags != other.actions[i].sa_flags) return false;
+        }
         return descriptors == other.descriptors && threads == other.threads &&
                std::memcmp(&mask, &other.mask, sizeof mask) == 0;
     }

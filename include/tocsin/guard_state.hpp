@@ -135,9 +135,9 @@ class guard_state {
             if constexpr (requires { state.box(); }) posix::settle(*in_, state.box());
         });
         rows_.each([this](auto& each) { each.withdraw(*in_); });
-        reserved_.close(*in_);
         states_.each([](auto& state) { state.close(); });
         rows_.each([](auto& each) { each.row.reactions.each(close_reaction); });
+        reserved_.close(*in_);  // a report that is being written still asks threads with it
     }
 
     failure rearm() {

@@ -81,9 +81,10 @@ struct comparison {
             result const mine = ours(one, 1 << 16, 1 << 18);  // sanitizers need more stack
             if (mine.state == demangled::refused)
                 ++refused;
-            else if (without_separators(mine.text) != without_separators(expected) && expected.find("{lambda(auto:") == std::string::npos)
-                // Inside a generic lambda a repeated template parameter is the lambda's own; GCC's demangler takes
-                // that of the function around it.
+            // Inside a generic lambda a repeated template parameter is the lambda's own; GCC's demangler takes that
+            // of the function around it.
+            else if (without_separators(mine.text) != without_separators(expected) &&
+                     expected.find("{lambda(auto:") == std::string::npos)
                 different.push_back(one + "\n  " + mine.text + "\n  " + expected);
         }
     }
