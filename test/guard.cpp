@@ -17,6 +17,7 @@
 #include <string>
 #include <thread>
 #include <type_traits>
+#include <atomic>
 #include <vector>
 
 using namespace tocsin;
@@ -24,7 +25,7 @@ using namespace tocsin::test;
 
 namespace {
 
-volatile sig_atomic_t steps;
+std::atomic<int> steps;
 void foreign(int) { steps = steps + 1; }
 void other_foreign(int) { steps = steps + 100; }
 
