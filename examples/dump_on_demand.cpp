@@ -16,9 +16,9 @@ int main() {
     guard signals{on<SIGQUIT>(dump_threads), on<SIGTERM>(exit_with(0))};
     std::thread{[] {
         thread_guard here{"clerk"};
+        std::printf("ready, try: kill -QUIT %d\n", getpid());
+        std::fflush(stdout);
         wait_for_customers();
     }}.detach();
-    std::printf("ready, try: kill -QUIT %d\n", getpid());
-    std::fflush(stdout);
     for (;;) wait_for_customers();  // poll() ends with EINTR in the thread that takes a signal
 }

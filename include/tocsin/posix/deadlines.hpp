@@ -294,8 +294,7 @@ inline std::uint64_t now() noexcept {
     return static_cast<std::uint64_t>(read.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(read.tv_nsec);
 }
 
-// The watcher sleeps for longer than until `first`, the first look of a period: who looked only at its end could not
-// tell a process that was stopped meanwhile from one that is late.
+// The watcher sleeps for longer than until `first`.
 [[gnu::noinline]] inline void ask_watcher(watch_room& room, std::uint64_t first) noexcept {
     for (std::uint64_t found = room.asked.load(); first < found;)
         if (room.asked.compare_exchange(found, first)) break;
@@ -317,10 +316,12 @@ class armed_deadline {
         if (slot == nullptr) return {ENOMEM, "posix_memalign", 0};
         slot->describe(period, words);
         std::uint64_t const begin = detail::now();
-        std::uint64_t const first = begin + period / looks_a_deadline;
         slot->due.store(begin + period);
-        if (board->room->asleep_until.load() > first) [[unlikely]]
-            detail::ask_watcher(*board->room, first);
+        std::uint64_t const asleep = board->room->asleep_until.load();
+        // Asking makes the watcher look at once, and from then on four times a period. Before its very first look it
+        // has to know from when on it is late, or a process that was stopped meanwhile would be taken for a late one.
+        std::uint64_t const first = begin + (asleep == never_looked ? period / looks_a_deadline : period);
+        if (asleep > first) [[unlikely]] detail::ask_watcher(*board->room, first);
         board_ = board;
         slot_ = slot;
         return {};

@@ -23,6 +23,9 @@ namespace tocsin::posix {
 // Of CLOCK_MONOTONIC, in nanoseconds.
 [[gnu::visibility("hidden")]] inline constexpr std::uint64_t never = ~std::uint64_t{0};
 
+// What `asleep_until` says before the watcher's first look, which may come late.
+inline constexpr std::uint64_t never_looked = never - 1;
+
 namespace detail {
 
 // The process that traces this one, 0 if none.
@@ -96,7 +99,7 @@ struct watch_room : source {
     alarm_source* last_posted = nullptr;
     table* in = nullptr;
     std::int32_t process = 0;                 // that the queue of posts belongs to
-    in_signal::atomic<std::uint64_t> asleep_until{never};  // as well before its first look, which may come late
+    in_signal::atomic<std::uint64_t> asleep_until{never_looked};
     in_signal::atomic<std::uint64_t> asked{never};  // to stay awake until then, for deadlines to come and go
     // Looks at the deadlines of all threads, and answers when the nearest is; null until there was one.
     in_signal::atomic<std::uint64_t (*)(watch_room&, look&) noexcept> look_at_deadlines;
