@@ -5,6 +5,7 @@
 #include <tocsin/error.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/mask.hpp>
+#include <tocsin/posix/refusal.hpp>
 
 namespace tocsin {
 
@@ -22,9 +23,7 @@ class [[nodiscard]] block {
   public:
     // Throws tocsin::error (EINVAL) for a real-time signal that this system does not have.
     block() : mask_{set()} {
-#if defined(__cpp_exceptions)
-        if (failure const refused = mask_.refused()) throw error{refused.errno_code, refused.call, refused.signal};
-#endif
+        if (failure const refused = mask_.refused()) posix::fail(refused);
     }
 
   private:

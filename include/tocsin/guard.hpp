@@ -12,6 +12,7 @@
 #include <tocsin/error.hpp>
 #include <tocsin/guard_state.hpp>
 #include <tocsin/on.hpp>
+#include <tocsin/posix/refusal.hpp>
 
 namespace tocsin {
 
@@ -26,7 +27,7 @@ class guard {
     [[nodiscard]] explicit guard(Rows... rows) {
         if (failure const refused = open(std::move(rows)...)) {
             if (state_ != nullptr) state_type::release(state_);
-            fail(refused);
+            posix::fail(refused);
         }
     }
 
@@ -141,7 +142,7 @@ class guard {
                       "tocsin: rearm() needs a row with something to renew after fork: wake, call, defer, "
                       "request_stop, a watchdog or dump_threads");
         if (!installed_) return;
-        if (failure const refused = state_->rearm()) fail(refused);
+        if (failure const refused = state_->rearm()) posix::fail(refused);
     }
 
     // Questions of `provides` and of the members above.
@@ -170,18 +171,6 @@ class guard {
         failure const refused = state_->open(pending_, fed_, resting_);
         installed_ = !refused;
         return refused;
-    }
-
-    [[noreturn]] static void fail(failure const& refused) {
-        error const what{refused.errno_code, refused.call, refused.signal};
-#if defined(__cpp_exceptions)
-        throw what;
-#else
-        char const* const line = what.what();
-        in_signal::write(2, line, __builtin_strlen(line));
-        in_signal::write(2, "\n", 1);
-        __builtin_abort();
-#endif
     }
 
     using state_type = detail::state_for<Rows...>;

@@ -6,6 +6,7 @@
 
 #include <tocsin/error.hpp>
 #include <tocsin/posix/library.hpp>
+#include <tocsin/posix/refusal.hpp>
 
 namespace tocsin {
 
@@ -29,10 +30,7 @@ class [[nodiscard]] thread_guard {
   private:
     void open() {
         constexpr std::size_t at_least = 65536;
-        [[maybe_unused]] failure const refused = stack_.open(at_least);
-#if defined(__cpp_exceptions)
-        if (refused) throw error{refused.errno_code, refused.call, refused.signal};
-#endif
+        if (failure const refused = stack_.open(at_least)) posix::fail(refused);
     }
 
     posix::alternate_stack stack_;
