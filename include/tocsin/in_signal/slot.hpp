@@ -116,6 +116,7 @@ struct table {
     mark marks[mark_count];
     service services[service_count];
     void* capture_area;                    // of the report; null until one is possible
+    atomic<struct thread_record*> threads;  // what threads have said of themselves, newest first; never freed
     slot slots[slot_count];
     cell cells[cell_count];
 };
