@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -20,6 +21,7 @@
 
 #include <tocsin/dump.hpp>
 #include <tocsin/guard.hpp>
+#include <tocsin/trace.hpp>
 #include <tocsin/wake.hpp>
 #include <tocsin/watchdog.hpp>
 
@@ -356,5 +358,21 @@ TEST_CASE("deadlines and watchdogs share one watcher", "[deadline]") {
         require_in_child(test::count_of(report, "\"tocsin-watch\"") == 1);
         pollfd ready{signals.fd(), POLLIN, 0};
         require_in_child(::poll(&ready, 1, 0) == 1);
+    }));
+}
+
+TEST_CASE("the report of a deadline says in which breadcrumb the thread is", "[deadline]") {
+    expect_success(child::run([] {
+        int const report = ::memfd_create("report", MFD_CLOEXEC);
+        {
+            deadline here{"loading", 50ms, dump_threads.to(report)};
+            trace step{"reading", "settings.conf"};
+            while (test::contents_of("/proc/self/fd/" + std::to_string(report)).find("end of report") ==
+                   std::string::npos)
+                ::sched_yield();
+        }
+        std::string const text = test::contents_of("/proc/self/fd/" + std::to_string(report));
+        require_in_child(text.find("tocsin: deadline \"loading\" of 50 ms") == 0);
+        require_in_child(text.find("\n  trace: reading \"settings.conf\", operator() at ") != std::string::npos);
     }));
 }

@@ -331,14 +331,59 @@ TEST_CASE("a hundred threads, waiting and running, are all in the report", "[dum
     INFO(end.describe().substr(0, 4000));
     CHECK(end.exited(0));
     CHECK(end.out.find("tocsin: end of report, 101 threads\n") != std::string::npos);
-    std::size_t waits = 0;
-    std::size_t runs = 0;
     for (auto const& each : test::threads_of(end.out)) {
-        if (each.head.find("\"waits\":") != std::string::npos && each.names("static_function(int)")) ++waits;
-        if (each.head.find("\"runs\":") != std::string::npos && each.names("busy_function()")) ++runs;
+        if (each.head.find("\"waits\"") != std::string::npos) CHECK(each.names("static_function(int)"));
+        if (each.head.find("\"runs\"") != std::string::npos) CHECK(each.names("busy_function()"));
     }
-    CHECK(waits == 90);
-    CHECK(runs == 10);
+    CHECK(test::count_of(end.out, "\"waits\"") == 90);
+    CHECK(test::count_of(end.out, "\"runs\"") == 10);
+    CHECK(end.out.find("\"waits\" and 89 others at the same place:") != std::string::npos);
+}
+
+TEST_CASE("at the limit of queued signals a running thread is asked by a standard one, which is given back", "[dump]") {
+    auto subject = child::run([] {
+        guard signals{on<SIGUSR1>(dump_threads)};
+        crew threads;
+        threads.add("runs", [] { busy_function(); }, false);
+        rlimit const none{0, 0};
+        test::require_in_child(::setrlimit(RLIMIT_SIGPENDING, &none) == 0);
+        int const result = dump(1);
+        for (int const lent : {SIGURG, SIGWINCH}) {
+            struct sigaction now {};
+            ::sigaction(lent, nullptr, &now);
+            test::require_in_child(now.sa_handler == SIG_DFL);
+        }
+        return result;
+    });
+    auto const& end = subject.wait();
+    INFO(end.describe());
+    CHECK(end.exited(0));
+    CHECK(thread_with(end.out, "\"runs\"").names("busy_function()"));
+}
+
+TEST_CASE("a thousand threads, alike and unlike, are all accounted for", "[dump]") {
+    auto subject = child::run([] {
+        pthread_attr_t small;
+        ::pthread_attr_init(&small);
+        ::pthread_attr_setstacksize(&small, 65536);
+        for (int i = 0; i < 1000; ++i) {
+            pthread_t made;
+            auto const body = [](void* which) -> void* {
+                if (which != nullptr) static_function(-1);
+                sleep_for_ever();
+            };
+            test::require_in_child(::pthread_create(&made, &small, body, i % 2 == 0 ? &made : nullptr) == 0);
+        }
+        for (auto const& thread : test::names_in("/proc/self/task"))
+            if (std::stoi(thread) != ::getpid()) test::until_asleep(std::stoi(thread));
+        return dump(1);
+    });
+    auto const& end = subject.wait();
+    INFO(end.describe().substr(0, 4000));
+    CHECK(end.exited(0));
+    CHECK(end.out.find("tocsin: end of report, 1001 threads\n") != std::string::npos);
+    CHECK(test::count_of(end.out, " and 499 others at the same place") == 2);
+    CHECK(test::count_of(end.out, " \"dump") + test::count_of(end.out, " \"units") == 1001);
 }
 
 TEST_CASE("a thread's name cannot forge a line, close its quotes or move a cursor", "[dump]") {
@@ -598,7 +643,7 @@ TEST_CASE("with exit_with the report is out before the process exits", "[dump]")
     INFO(end.describe().substr(0, 2000));
     CHECK(end.exited(5));
     CHECK(whole(end.err));
-    CHECK(test::count_of(end.err, "\"waits\":") == 20);
+    CHECK(test::count_of(end.err, "\"waits\"") == 20);
 }
 
 TEST_CASE("in a forked child nothing is reported to what the parent has, until it is made live again", "[dump]") {

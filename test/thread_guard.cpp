@@ -38,6 +38,14 @@ stack_t stack_now() {
     return now;
 }
 
+// The whole name that reports show of this thread, "" if there is only the kernel's.
+std::string long_name_now() {
+    auto const* const record = in_signal::record_of(*in_signal::the_table.load(), test::thread_id());
+    char name[in_signal::longest_thread_name + 1] = {};
+    std::string const kernel = name_now();
+    return record != nullptr && in_signal::copy_name(*record, kernel.data(), kernel.size(), name) != 0 ? name : "";
+}
+
 // On a thread of its own: Catch2 has an alternate stack on this one.
 template <class F>
 void on_thread(F f) {
@@ -80,6 +88,76 @@ TEST_CASE("the name is set for the scope, cut to 15 bytes, and the old one put b
     CHECK(between == "worker");
     CHECK(nested == "worker");
     CHECK(after == "before");
+}
+
+TEST_CASE("reports know the whole name, up to 63 bytes", "[thread_guard]") {
+    std::string const longest(80, 'x');
+    std::string inside, cut, nested, between, renamed, after;
+    on_thread([&] {
+        {
+            thread_guard here{"a worker with more than fifteen letters"};
+            inside = long_name_now();
+            {
+                thread_guard deeper{longest.c_str()};
+                cut = long_name_now();
+                {
+                    thread_guard unnamed;
+                    nested = long_name_now();
+                }
+            }
+            between = long_name_now();
+            ::prctl(PR_SET_NAME, "renamed");
+            renamed = long_name_now();
+        }
+        after = long_name_now();
+    });
+    CHECK(inside == "a worker with more than fifteen letters");
+    CHECK(cut == longest.substr(0, 63));
+    CHECK(nested == cut);
+    CHECK(between == inside);
+    CHECK(renamed.empty());
+    CHECK(after.empty());
+}
+
+TEST_CASE("the name of a thread that is gone is not that of the next one", "[thread_guard]") {
+    std::string after = "not asked";
+    on_thread([] {
+        auto* const for_ever = new thread_guard{"one who does not clear up behind himself"};
+        static_cast<void>(for_ever);
+    });
+    on_thread([&] {
+        thread_guard here;
+        ::prctl(PR_SET_NAME, "one who does not");
+        after = long_name_now();
+    });
+    CHECK(after.empty());
+}
+
+TEST_CASE("a guard of the first thread may be static, and it keeps its name to the end", "[thread_guard]") {
+    auto subject = child::run([] {
+        static struct last {
+            ~last() { test::say(long_name_now() + ", " + name_now()); }
+        } const says;
+        static thread_guard here{"the thread that main runs on"};
+        static struct first {
+            ~first() { test::say(long_name_now()); }
+        } const says_first;
+        ::prctl(PR_SET_NAME, "the thread that");
+        std::exit(0);
+    });
+    auto const& end = subject.wait();
+    INFO(end.describe());
+    CHECK(end.exited(0));
+    CHECK(end.out.rfind("the thread that main runs on\n, ", 0) == 0);
+}
+
+TEST_CASE("a guard tells where the stack of its thread lies", "[thread_guard]") {
+    on_thread([] {
+        thread_guard here;
+        auto const* const record = in_signal::record_of(*in_signal::the_table.load(), test::thread_id());
+        auto const at = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+        CHECK((record != nullptr && record->stack.lowest < at && at < record->stack.highest));
+    });
 }
 
 TEST_CASE("the alternate stack is as large as a handler needs, with an unusable page below", "[thread_guard]") {

@@ -743,6 +743,38 @@ TEST_CASE("a stage that repeats does so while the hang lasts", "[watchdog]") {
     }));
 }
 
+TEST_CASE("a repeat of 10 ms keeps its time over 1,000 periods to less than 1 ms", "[watchdog]") {
+    expect_success(child::run([] {
+        static std::vector<std::int64_t> fired;  // nanoseconds; the helper alone adds to it
+        static std::atomic<std::size_t> count{0};
+        fired.reserve(2000);
+        {
+            guard signals{watchdog(10ms)(in_handler([](delivery const&) noexcept {
+                if (fired.size() == fired.capacity()) return;
+                fired.push_back(steady::now().time_since_epoch().count());
+                ++count;
+            })).every(10ms)};
+            event never;
+            while (count < 950) static_cast<void>(never.within(50ms));
+        }
+        constexpr std::int64_t period = 10'000'000;
+        auto const offset = [](std::int64_t at) {
+            std::int64_t const passed = at - fired.front();
+            return passed - (passed + period / 2) / period * period;
+        };
+        // The scheduler adds to each; the earliest of many is on time.
+        std::int64_t first = period;
+        std::int64_t last = period;
+        for (std::size_t i = 0; i < 50; ++i) {
+            first = std::min(first, offset(fired[i]));
+            last = std::min(last, offset(fired[fired.size() - 1 - i]));
+        }
+        INFO("drift " << last - first << " ns, " << fired.size());
+        require_in_child(last - first < 1'000'000 && last - first > -1'000'000);
+        require_in_child(fired.back() - fired.front() < period * 1050);
+    }));
+}
+
 TEST_CASE("a stage that is not later, and a repeat of nothing, are errors that name the word", "[watchdog]") {
     expect_success(child::run([] {
         auto const refused = [](auto row, std::string_view call) {

@@ -11,6 +11,7 @@
 
 #include <tocsin/duration.hpp>
 #include <tocsin/error.hpp>
+#include <tocsin/in_signal/report_text.hpp>
 #include <tocsin/posix/deadlines.hpp>
 #include <tocsin/posix/refusal.hpp>
 
@@ -39,13 +40,14 @@ class [[nodiscard]] deadline {
     explicit deadline(D const& period) : deadline{static_cast<char const*>(nullptr), period} {}
     template <class D>
     deadline(char const* name, D const& period) {
-        enter(length(period), {name, nullptr, 2, false});
+        enter(length(period), {name, nullptr, 2, false, &in_signal::write_report<in_signal::text_form>});
     }
     template <class D, detail::dump_words R>
     deadline(D const& period, R const& report) : deadline{static_cast<char const*>(nullptr), period, report} {}
     template <class D, detail::dump_words R>
     deadline(char const* name, D const& period, R const& report) {
-        enter(length(period), {name, report.target_path, report.target_fd, report.only_this_thread});
+        enter(length(period),
+              {name, report.target_path, report.target_fd, report.only_this_thread, R::writer});
     }
     ~deadline() { armed_.disarm(); }
     deadline(deadline const&) = delete;

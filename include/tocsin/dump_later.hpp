@@ -11,6 +11,7 @@
 
 #include <tocsin/duration.hpp>
 #include <tocsin/error.hpp>
+#include <tocsin/in_signal/report_text.hpp>
 #include <tocsin/posix/later_dump.hpp>
 #include <tocsin/posix/refusal.hpp>
 
@@ -40,6 +41,7 @@ struct later_request {
         fd = report.target_fd;
         path = report.target_path;
         order->this_thread_only = report.only_this_thread;
+        order->writer = Dump::writer;
     }
 };
 
@@ -67,6 +69,7 @@ void dump_later(D const& time, Words... words) {
         detail::later_request asked{::new (std::nothrow) posix::later_order};
         if (asked.order == nullptr) posix::fail({ENOMEM, "operator new", 0});
         asked.order->microseconds = length.count;
+        asked.order->writer = &in_signal::write_report<in_signal::text_form>;
         (asked.take(words), ...);
         if (failure const refused = posix::arm_later_dump(asked.order, asked.fd, asked.path)) posix::fail(refused);
     }

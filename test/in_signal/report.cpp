@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The lines of a report, from orders made by hand.
+#include <tocsin/in_signal/report_text.hpp>
 #include <tocsin/in_signal/dump.hpp>
 
 #include <tocsin/posix/reporter.hpp>
@@ -33,12 +34,13 @@ class reporting {
   public:
     reporting() : in_{std::make_unique<in_signal::table>()}, desk{std::make_unique<in_signal::report_desk>()} {
         in_->limit.frames = 64;
+        in_->live_process = &live_;
     }
 
     std::string write(report_order const& order, bool* done = nullptr) {
         int const fd = ::memfd_create("report", MFD_CLOEXEC);
         {
-            in_signal::report report{*in_, *desk, order, fd};
+            in_signal::report<in_signal::text_form> report{*in_, *desk, order, fd};
             bool const all = report.write_all();
             if (done != nullptr) *done = all;
         }
@@ -52,14 +54,22 @@ class reporting {
         std::string const text = write(alone);
         return text.substr(0, text.find('\n'));
     }
+    in_signal::table& in() { return *in_; }
     void limit_frames(std::uint32_t frames) { in_->limit.frames = frames; }
 
   private:
     std::unique_ptr<in_signal::table> in_;
+    in_signal::atomic<std::int32_t> live_;
 
   public:
     std::unique_ptr<in_signal::report_desk> desk;
 };
+
+std::string own_path() {
+    char path[4096];
+    ssize_t const size = ::readlink("/proc/self/exe", path, sizeof path);
+    return {path, static_cast<std::size_t>(size)};
+}
 
 std::string const process = ", process " + std::to_string(::getpid());
 
@@ -140,7 +150,7 @@ TEST_CASE("frames have number, address, function, offset and object", "[report]"
     for (std::size_t i = 0; i < 4; ++i) {
         CHECK(frames[i].rfind("  #" + std::to_string(i) + " 0x", 0) == 0);
         CHECK(frames[i].find("report_deep") != std::string::npos);
-        CHECK(frames[i].find(" in the program+0x") != std::string::npos);
+        CHECK(frames[i].find(" in " + own_path() + "+0x") != std::string::npos);
     }
     CHECK(frames.back().find(" in ") != std::string::npos);
 }
@@ -149,7 +159,12 @@ TEST_CASE("a report counts the frames beyond the limit", "[report]") {
     reporting here;
     here.limit_frames(10);
     std::string const text = report_deep(here, 1000);
-    CHECK(test::threads_of(text)[0].frames.size() == 10);
+    auto const frames = test::threads_of(text)[0].frames;
+    CHECK(frames.size() == 10);
+    CHECK(frames[7].rfind("  #7 ", 0) == 0);
+    int const last = std::stoi(frames[9].substr(3));
+    CHECK(last > 1000);
+    CHECK(std::stoi(frames[8].substr(3)) == last - 1);
     std::size_t const at = text.find("  and ");
     REQUIRE(at != std::string::npos);
     CHECK(std::stoi(text.substr(at + 6)) > 990);
@@ -240,7 +255,7 @@ TEST_CASE("where threads cannot be listed the report says so", "[report]") {
         none.rlim_cur = 0;
         report_order const order;
         ::setrlimit(RLIMIT_NOFILE, &none);
-        in_signal::report{*std::make_unique<in_signal::table>(), *here.desk, order, fd}.write_all();
+        in_signal::report<in_signal::text_form>{here.in(), *here.desk, order, fd}.write_all();
         ::setrlimit(RLIMIT_NOFILE, &limit);
         test::say(test::contents_of("/proc/self/fd/" + std::to_string(fd)));
     });
@@ -253,15 +268,15 @@ TEST_CASE("where threads cannot be listed the report says so", "[report]") {
 TEST_CASE("a report that cannot be written says why", "[report]") {
     reporting here;
     report_order const order;
-    in_signal::table in{};
+    in_signal::table& in = here.in();
     {
-        in_signal::report report{in, *here.desk, order, -1};
+        in_signal::report<in_signal::text_form> report{in, *here.desk, order, -1};
         CHECK_FALSE(report.write_all());
         CHECK(report.error() == EBADF);
     }
     int const full = ::open("/dev/full", O_WRONLY | O_CLOEXEC);
     {
-        in_signal::report report{in, *here.desk, order, full};
+        in_signal::report<in_signal::text_form> report{in, *here.desk, order, full};
         CHECK_FALSE(report.write_all());
         CHECK(report.error() == ENOSPC);
     }

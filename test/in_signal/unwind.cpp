@@ -319,24 +319,30 @@ TEST_CASE("a call through a bad pointer shows who called", "[unwind]") {
 
 TEST_CASE("frames beyond the limit are counted", "[unwind]") {
     static std::size_t total;
+    static std::vector<std::uintptr_t> all;
     SECTION("to the end of the stack") {
         call([] {
             recurse(10'000, [] {
                 look_here();
-                total = reference().size();
+                all = reference();
+                total = all.size();
             });
         });
         CHECK(ours.end.ended == ending::end_of_stack);
         CHECK(ours.end.frames == 64);
         CHECK(ours.end.frames + ours.end.omitted - 1 == total);  // without look_here
+        CHECK(ours.end.inner == 48);
+        // the outermost frames, in order: what the C library's own unwinder saw last
+        for (std::size_t i = ours.end.inner; i < ours.end.frames; ++i)
+            CHECK(ours.frames[i].pc == all[total - (ours.end.frames - i)]);
     }
     SECTION("to a bound, if there are too many") {
         pthread_attr_t attributes;
         pthread_attr_init(&attributes);
-        pthread_attr_setstacksize(&attributes, std::size_t{64} << 20);
+        pthread_attr_setstacksize(&attributes, std::size_t{96} << 20);
         pthread_t thread;
         auto const body = [](void*) -> void* {
-            recurse(200'000, [] { ours.take(here()); });
+            recurse(300'000, [] { ours.take(here()); });
             return nullptr;
         };
         REQUIRE(pthread_create(&thread, &attributes, body, nullptr) == 0);

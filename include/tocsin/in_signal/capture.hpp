@@ -100,9 +100,49 @@ inline bool is_answered(table& in) noexcept {
     return live.handler != SIG_DFL && live.handler != SIG_IGN && live.handler == newest->action.handler;
 }
 
+[[gnu::visibility("hidden")]] inline constexpr int idle_signals[] = {SIGURG, SIGWINCH};
+
+// At the limit of queued signals (RLIMIT_SIGPENDING) the kernel refuses real-time ones, and still delivers standard
+// ones. One that nobody has a use for, and that is ignored by default, is borrowed until the report is written; it gets
+// what the reserved signal has. 0 if there is none.
+inline int second_choice(table& in) noexcept {
+    if (int const chosen = in.second_signal.load()) return chosen;
+    disposition wanted{};
+    if (in.capture.load() == nullptr || change_action(in.reserved_signal.load(), nullptr, &wanted) != 0) return 0;
+    for (int const candidate : idle_signals) {
+        disposition found{};
+        if (in.slots[candidate].newest.load() != nullptr || change_action(candidate, nullptr, &found) != 0 ||
+            found.handler != SIG_DFL)
+            continue;
+        in.second_signal.store(candidate);
+        if (change_action(candidate, &wanted, nullptr) == 0) return candidate;
+        in.second_signal.store(0);
+    }
+    return 0;
+}
+
+// What is still pending is ignored from now on, as it would have been.
+inline void give_back_second_choice(table& in) noexcept {
+    int const borrowed = in.second_signal.load();
+    if (borrowed == 0) return;
+    disposition live{};
+    disposition ours{};
+    change_action(borrowed, nullptr, &live);
+    change_action(in.reserved_signal.load(), nullptr, &ours);
+    disposition const by_default{SIG_DFL, 0, nullptr, 0};
+    if (live.handler == ours.handler) change_action(borrowed, &by_default, nullptr);
+    in.second_signal.store(0);
+}
+
+inline int ask_thread(table& in, int thread) noexcept {
+    int const sent = tgkill(getpid(), thread, in.reserved_signal.load());
+    if (sent != -EAGAIN) return sent;
+    int const second = second_choice(in);
+    return second != 0 && !blocks(thread, second) ? tgkill(getpid(), thread, second) : sent;
+}
+
 inline void capture_by_signal(table& in, capture_desk& desk, int thread, std::uint32_t limit, std::uint64_t patience,
                               stack& to) noexcept {
-    int const number = in.reserved_signal.load();
     to.source = tgkill(getpid(), thread, 0) == -ESRCH ? stack_source::gone : stack_source::refused;
     if (to.source == stack_source::gone || !is_answered(in)) return;
     to.source = stack_source::no_answer;
@@ -111,7 +151,7 @@ inline void capture_by_signal(table& in, capture_desk& desk, int thread, std::ui
     request->limit = limit;
     request->thread.store(thread);
     request->state.store(request_asked);
-    int const sent = tgkill(getpid(), thread, number);
+    int const sent = ask_thread(in, thread);
     if (sent != 0) {
         request->state.store(request_free);
         to.source = sent == -ESRCH ? stack_source::gone : stack_source::refused;

@@ -20,7 +20,7 @@ struct crash_note {
     registers from;
 };
 
-inline constexpr unsigned crash_notes = 16;  // more threads are shown where they wait
+inline constexpr unsigned crash_notes = 256;  // more threads are shown where they wait
 
 struct crash_board {
     crash_note notes[crash_notes];

@@ -6,7 +6,7 @@
 
 #include <tocsin/in_signal/hang_note.hpp>
 #include <tocsin/in_signal/inbox.hpp>
-#include <tocsin/in_signal/report.hpp>
+#include <tocsin/in_signal/last_resort.hpp>
 #include <tocsin/in_signal/report_target.hpp>
 #include <tocsin/in_signal/report_turn.hpp>
 
@@ -47,9 +47,11 @@ inline void let_first_crash_end() noexcept {
 }
 
 // Writes the report before the row goes on.
+template <class Form>
 struct report_now {
     report_target* const* where;  // made when the guard is opened
     bool this_thread_only;
+    bool with_registers;
 
     void operator()(arrival& a) const noexcept {
         report_desk* const desk = desk_of(*a.in);
@@ -79,6 +81,7 @@ struct report_now {
         report_order order;
         order.why = a.signal == 0 ? occasion::hang : is_fault(a.signal) ? occasion::crash : occasion::signal;
         order.this_thread_only = this_thread_only;
+        order.with_registers = with_registers;
         order.signal = a.signal;
         order.thread = a.signal == 0 ? a.pid() : gettid();
         order.info = a.info;
@@ -88,7 +91,9 @@ struct report_now {
         if (hang != nullptr) order.hang = hang->unfed;
         if (hang != nullptr) order.watchdog = hang->name;
         int const fd = open_report(target);
-        report{*a.in, desk, order, fd}.write_all();
+        desk.clock_signal = is_fault(a.signal) ? a.signal : 0;
+        write_in_steps(*a.in, desk, order, fd, &write_report<Form>);
+        desk.clock_signal = 0;
         desk.first.signal = 0;
         close_report(target, fd);
     }

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#include <tocsin/in_signal/report_turn.hpp>
 #include <tocsin/in_signal/reraise.hpp>
 #include <tocsin/in_signal/slot.hpp>
 
@@ -142,13 +143,15 @@ inline bool deliver(arrival& a) noexcept {
     }
     here.leave();
     if (claimed && a.asked == verdict::reraise) take_default(a);
+    if (!claimed && a.signal == a.in->second_signal.load()) return a.in->capture.load()(a);
     return claimed;
 }
 
 [[gnu::visibility("hidden")]] inline void enter(int signal, siginfo_t* info, void* context) noexcept {
     int const kept = errno;
     arrival a{signal, info, static_cast<ucontext_t*>(context), the_table.load_acquire()};
-    deliver(a);
+    report_seat* const seat = is_fault(signal) ? seat_of(*a.in) : nullptr;
+    if (seat == nullptr || !ends_a_step(*seat, a)) deliver(a);
     errno = kept;
 }
 

@@ -3,8 +3,8 @@
 //
 // Runs in the handler. glibc (2.35 and later) answers from a table that takes no lock: _dl_find_object,
 // made for unwinders. Where libc has no such function, the object that this code is linked into is found by
-// the address of its own ELF header, and nothing else: enough for a static program, not for its libraries on
-// an older libc. What the loader's records point to is read with care; the records themselves have to be
+// the address of its own ELF header, and others in a map of what was loaded when a report became possible
+// (module_map.hpp). What the loader's records point to is read with care; the records themselves have to be
 // trusted.
 #pragma once
 
@@ -12,6 +12,7 @@
 #include <link.h>
 
 #include <tocsin/in_signal/memory.hpp>
+#include <tocsin/in_signal/module_map.hpp>
 
 namespace tocsin::in_signal {
 
@@ -102,12 +103,26 @@ inline module_info own_module_of(std::uintptr_t pc, careful_reader& memory) noex
 
 }  // namespace detail
 
-inline module_info module_of(std::uintptr_t pc, careful_reader& memory) noexcept {
+// False for an older glibc, and for other libcs.
+inline bool libc_finds_objects() noexcept {
     auto* find = &detail::find_object;
     __asm__("" : "+r"(find));  // as above, of a function
+    return find != nullptr;
+}
+
+// From what was loaded when reports became possible.
+inline module_info module_in(module_map const* map, std::uintptr_t pc) noexcept {
+    known_module const* const known = map != nullptr ? map->find(pc) : nullptr;
+    if (known == nullptr) return {};
+    return {known->bias, known->begin, known->end, known->eh_frame_hdr, known->path, true};
+}
+
+inline module_info module_of(std::uintptr_t pc, careful_reader& memory) noexcept {
     detail::found_object object{};
-    if (find == nullptr || find(reinterpret_cast<void*>(pc), &object) != 0)
-        return detail::own_module_of(pc, memory);
+    if (!libc_finds_objects() || detail::find_object(reinterpret_cast<void*>(pc), &object) != 0) {
+        module_info const own = detail::own_module_of(pc, memory);
+        return own.found ? own : module_in(known_modules.load(), pc);
+    }
     module_info info{};
     info.begin = reinterpret_cast<std::uintptr_t>(object.map_start);
     info.end = reinterpret_cast<std::uintptr_t>(object.map_end);

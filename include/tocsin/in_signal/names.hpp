@@ -20,6 +20,7 @@ struct named_address {
     std::size_t name_size;
     char const* module;        // null: in no object; "" is the program
     bool name_cut;
+    bool has_line;             // its source line has been asked for
 };
 
 class name_book {
@@ -53,6 +54,30 @@ class name_book {
         return place.address == address ? &place : nullptr;
     }
 
+    // A mangled name made readable, until the next call; as it is where it is not understood.
+    struct readable_name {
+        char const* text;
+        std::size_t size;
+    };
+    readable_name readable(char const* mangled) noexcept {
+        std::size_t const size = length_of(mangled, 4096);
+        std::size_t written = 0;
+        auto* const to = reinterpret_cast<char*>(memory_.scratch);
+        bool const understood = size > 2 && mangled[0] == '_' && mangled[1] == 'Z' &&
+                                demangle(mangled, size, memory_.tree, to, 2048, written) != demangled::refused;
+        return understood ? readable_name{to, written} : readable_name{mangled, size};
+    }
+    demangle_tree& tree() noexcept { return memory_.tree; }
+
+    // True once for each address that is known.
+    bool first_line_of(std::uintptr_t address) noexcept {
+        if (find(address) == nullptr) return false;
+        named_address& place = known_[place_of(address)];
+        bool const first = !place.has_line;
+        place.has_line = true;
+        return first;
+    }
+
   private:
     std::size_t place_of(std::uintptr_t address) const noexcept {
         std::size_t at = (address ^ address >> 13) & (places - 1);
@@ -63,7 +88,7 @@ class name_book {
     named_address& add(std::uintptr_t address, module_info const& module) noexcept {
         named_address& place = known_[place_of(address)];
         if (place.address == 0) ++used_;
-        place = {address, address - module.bias, 0, nullptr, 0, module.found ? module.path : nullptr, false};
+        place = {address, address - module.bias, 0, nullptr, 0, module.found ? module.path : nullptr, false, false};
         return place;
     }
 

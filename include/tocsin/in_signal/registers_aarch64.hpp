@@ -15,6 +15,13 @@ namespace tocsin::in_signal::machine {
 
 inline constexpr unsigned register_count = 32;
 inline constexpr unsigned frame_register = 29;
+inline constexpr unsigned named_registers = 32;
+[[gnu::visibility("hidden")]] inline constexpr char pc_name[] = "pc";
+[[gnu::visibility("hidden")]] inline constexpr char const* register_names[named_registers] = {
+    "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7",
+    "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15",
+    "x16", "x17", "x18", "x19", "x20", "x21", "x22", "x23",
+    "x24", "x25", "x26", "x27", "x28", "x29", "x30", "sp"};
 inline constexpr unsigned return_register = 30;  // the link register
 inline constexpr bool return_is_column = false;
 inline constexpr unsigned stack_register = 31;

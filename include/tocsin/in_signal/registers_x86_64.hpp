@@ -15,6 +15,11 @@ namespace tocsin::in_signal::machine {
 
 inline constexpr unsigned register_count = 17;
 inline constexpr unsigned frame_register = 6;
+inline constexpr unsigned named_registers = 16;
+[[gnu::visibility("hidden")]] inline constexpr char pc_name[] = "rip";
+[[gnu::visibility("hidden")]] inline constexpr char const* register_names[named_registers] = {
+    "rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp",
+    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
 inline constexpr unsigned stack_register = 7;
 inline constexpr unsigned return_register = 16;
 inline constexpr bool return_is_column = true;  // no register: what tables call the return address

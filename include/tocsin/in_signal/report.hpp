@@ -2,82 +2,24 @@
 // The report: why it is written, and where every thread stands.
 //
 // Runs in the handler of a crash, and on ordinary threads for a report of a process that goes on. One at a time in
-// the process. Its memory is there before it is needed; its stacks are captured, named and written one after another,
-// so that a report that is cut short by a full pipe or a fault of its own says what it has said.
+// the process. Its memory is there before it is needed. The thread that it is about is captured, written without
+// names, named and written; then come all others. A step that faults or takes too long is given up, and the next
+// one taken: a stack without a name, a thread without a stack.
 #pragma once
 
-#include <tocsin/delivery.hpp>
-#include <tocsin/in_signal/capture.hpp>
-#include <tocsin/in_signal/crash_note.hpp>
-#include <tocsin/in_signal/describe.hpp>
-#include <tocsin/in_signal/names.hpp>
-#include <tocsin/in_signal/report_turn.hpp>
-#include <tocsin/in_signal/write.hpp>
-#include <tocsin/signal.hpp>
+#include <tocsin/in_signal/report_crumbs.hpp>
+#include <tocsin/in_signal/report_sheet.hpp>
+#include <tocsin/in_signal/report_step.hpp>
 
 namespace tocsin::in_signal {
 
-inline constexpr std::uint64_t write_patience = 3'000'000'000;    // for all writing of a report, in ns
-inline constexpr std::uint64_t capture_patience = 200'000'000;    // for one thread
-inline constexpr std::uint64_t capture_budget = 2'000'000'000;    // for all threads that do not answer
-inline constexpr std::uint64_t naming_budget = 2'000'000'000;     // for all names
-
-enum class occasion : unsigned char { crash, signal, hang, request };
-
-// What to report.
-struct report_order {
-    occasion why = occasion::request;
-    bool this_thread_only = false;
-    int signal = 0;
-    int thread = 0;                  // the one to show first; 0 for none
-    siginfo_t const* info = nullptr;
-    ucontext_t const* context = nullptr;  // of the calling thread, if it is the one to show first
-    registers const* from = nullptr;      // the same for a thread that is in no handler
-    std::uint64_t hang = 0;          // nanoseconds that nobody fed the watchdog
-    char const* watchdog = nullptr;  // its name, if it has one
-    char const* title = nullptr;     // the whole first line, if it is not one of those below
-    std::uint64_t merged = 1;
-};
-
-// The signal that is being reported, in case the report crashes too.
-struct first_crash {
-    int signal;  // 0: there is none
-    bool has_context;
-    siginfo_t info;
-    mcontext_t registers;
-    kernel_set mask;
-};
-
-// The memory of reports, one for the process.
-struct report_desk : report_seat {
-    atomic<std::uint32_t> claimed;  // the reserved signal is claimed for good
-    int fd;                         // of the report that is being written
-    first_crash first;
-    crash_board waiting;
-    capture_desk captures;
-    stack current;
-    name_book names;
-    char gathered[4096];
-};
-
-inline report_desk* desk_of(table& in) noexcept {
-    return static_cast<report_desk*>(seat_of(in));
-}
-
-// What the threads of the process that this one was forked from were about.
-inline void forget_report(report_desk& desk) noexcept {
-    desk.first.signal = 0;
-    desk.waiting.clear();
-    for (capture_request& each : desk.captures.requests) {
-        each.thread.store(0);
-        each.state.store(request_free);
-    }
-}
-
+// A form of the report says how each fact is written; see report_text.hpp for what it has to answer.
+template <class Form>
 class report {
   public:
     report(table& in, report_desk& desk, report_order const& order, int fd) noexcept
         : in_{in}, desk_{desk}, order_{order}, out_{fd, write_patience, desk.gathered, sizeof desk.gathered},
+          text_{desk.long_line, Form::longest_line},
           frames_{in.limit.frames < most_frames ? in.limit.frames : std::uint32_t{most_frames}} {
         desk_.fd = fd;
     }
@@ -87,22 +29,19 @@ class report {
         std::uint64_t const start = monotonic();
         late_for_captures_ = start + capture_budget;
         desk_.names.clear(start + naming_budget);
-        title();
+        find_program();
+        find_overflow_of_stack();
+        Form::title(sheet_);
         int const self = gettid();
         int const first = order_.thread != 0 ? order_.thread : self;
-        show_thread(first, first == self, true);
-        int listed = 0;
-        if (!order_.this_thread_only) {
-            int const main = getpid();
-            listed = each_task([&](int thread) noexcept {
-                if (thread == main && thread != first) show_thread(thread, thread == self, false);
-            });
-            if (listed == 0)
-                each_task([&](int thread) noexcept {
-                    if (thread != main && thread != first) show_thread(thread, thread == self, false);
-                });
-        }
-        end(listed);
+        show_first(first, first == self);
+        int const listed = order_.this_thread_only ? 0 : show_others(first, self);
+        for (crash_note& each : desk_.waiting.notes) show_late_crash(each);
+        out_.flush();
+        show_lines();
+        if (!order_.this_thread_only) step(desk_, naming_budget, [&]() noexcept { Form::objects(sheet_); });
+        text_.clear();
+        Form::end(sheet_, {threads_, listed});
         return out_.flush();
     }
 
@@ -110,169 +49,202 @@ class report {
     int error() const noexcept { return out_.error(); }
 
   private:
-    void title() noexcept {
-        if (order_.title != nullptr) {
-            out_.put(line_.text(order_.title));
-            out_.flush();
-            return;
-        }
-        line_.text("tocsin: ");
-        if (order_.why == occasion::hang)
-            hang();
-        else if (order_.why == occasion::request)
-            line_.text("report on request");
-        else
-            cause(order_.signal, *order_.info);
-        if (order_.merged > 1) line_.text(", ").decimal(order_.merged).text(" times");
-        line_.text(", process ").decimal(getpid());
-        if (order_.thread != 0 && order_.why == occasion::crash) line_.text(", thread ").decimal(order_.thread);
-        out_.put(line_);
-        out_.flush();
-    }
-
-    void hang() noexcept {
-        line_.text("watchdog");
-        if (order_.watchdog != nullptr) line_.character(' ').quoted(order_.watchdog);
-        line_.text(": not fed for ").decimal(order_.hang / 1'000'000).text(" ms");
-    }
-
-    void cause(int signal, siginfo_t const& info) noexcept {
-        delivery const what{signal, info};
-        line_.text(name(signal).c_str());
-        char const* const reason = reason_of(signal, what.code());
-        if (*reason != '\0') line_.text(" (").text(reason).character(')');
-        if (what.is_from_processor())
-            line_.text(" at ").address(reinterpret_cast<std::uintptr_t>(what.address()));
-        else if (what.pid() != 0)
-            line_.text(" sent by process ").decimal(what.pid()).text(" of user ").decimal(what.uid());
-    }
-
-    void show_thread(int thread, bool self, bool first) noexcept {
-        ++threads_;
-        line_.text("thread ").decimal(thread).character(' ');
-        task_file<32> const comm{thread, "comm"};
-        line_.quoted(comm.text(), comm.size());
-        crash_note* const crash = self ? nullptr : desk_.waiting.of_thread(thread);
-        bool const has_stack = crash != nullptr ? capture_crash(*crash) : capture_thread(thread, self);
-        if (first && order_.why == occasion::crash) line_.text(", where it happened");
-        if (first && order_.why == occasion::signal) line_.text(", which took the signal");
-        if (crash != nullptr) show_crash(*crash);
-        if (has_stack)
-            show_stack();
-        else
-            silent(thread, self);
-        out_.flush();
-    }
-
-    void show_stack() noexcept {
-        if (desk_.current.source == stack_source::moved) line_.text(", moving");
-        out_.put(line_.character(':'));
-        desk_.names.learn(desk_.current.frames, desk_.current.walked.frames);
-        show_frames();
-    }
-
-    // Only the report of a crash speaks for others that wait: after all others they have one of their own.
-    void show_crash(crash_note& crash) noexcept {
-        line_.text(", which crashed too: ");
-        cause(crash.signal, crash.info);
-        if (order_.why == occasion::crash) crash.state.replace(note_written, note_shown);
-    }
-
-    bool capture_crash(crash_note const& crash) noexcept {
-        careful_reader memory;
-        desk_.current.walked = unwind(crash.from, desk_.current.frames, frames_, memory);
-        desk_.current.source = stack_source::signalled;
+    static constexpr bool needs_names = [] {
+        if constexpr (requires { Form::needs_names; }) return Form::needs_names;
         return true;
+    }();
+
+    void find_program() noexcept {
+        long const size = system_call(SYS_readlinkat, AT_FDCWD, as_word("/proc/thread-self/exe"),
+                                      as_word(desk_.program), sizeof desk_.program - 1);
+        if (size > 0)
+            desk_.program[size] = '\0';
+        else
+            __builtin_memcpy(desk_.program, "the program", sizeof "the program");
     }
 
-    bool capture_thread(int thread, bool self) noexcept {
+    void find_overflow_of_stack() noexcept {
+        bool const memory = order_.signal == SIGSEGV || order_.signal == SIGBUS;
+        if (!sheet_.is_crash() || !memory || order_.context == nullptr) return;
+        delivery const what{order_.signal, *order_.info};
+        if (!what.is_from_processor()) return;
+        step(desk_, capture_patience, [&]() noexcept {
+            auto const address = reinterpret_cast<std::uintptr_t>(what.address());
+            std::uintptr_t const sp = registers_of(*order_.context).sp();
+            overflow_ = find_overflow(record_of(in_, order_.thread), address, sp);
+        });
+        if (overflow_.happened) sheet_.overflow = &overflow_;
+    }
+
+    // What can be said at once goes out at once: the signal, and the stack without names.
+    void show_first(int thread, bool self) noexcept {
+        if (!step(desk_, capture_patience * 2, [&]() noexcept { capture_first(thread, self); }))
+            desk_.current.source = stack_source::no_answer;
+        __builtin_memcpy(&desk_.first_stack, &desk_.current, offsetof(stack, frames));
+        std::size_t const kept = desk_.current.walked.frames;
+        for (std::size_t i = 0; i < kept; ++i) desk_.first_stack.frames[i] = desk_.current.frames[i];
+        bool const has_stack = desk_.first_stack.source <= stack_source::moved;
+        if constexpr (Form::has_preview)
+            if (has_stack && order_.why == occasion::crash)
+                Form::preview(sheet_, desk_.first_stack.walked, desk_.first_stack.frames);
+        out_.flush();
+        thread_view shown{thread, true, self, desk_.first_stack.source, nullptr, 0};
+        if (has_stack) set_stack(shown, desk_.first_stack.walked, desk_.first_stack.frames);
+        show(shown);
+        if (order_.why == occasion::crash && order_.context != nullptr && order_.with_registers)
+            Form::registers_of(sheet_, registers_of(*order_.context));
+        out_.flush();
+    }
+
+    void capture_first(int thread, bool self) noexcept {
         stack& to = desk_.current;
-        if (!self) {
-            bool const hurry = monotonic() > late_for_captures_;
-            capture(in_, desk_.captures, thread, frames_, hurry ? 0 : capture_patience, to);
-            return to.source <= stack_source::moved;
-        }
-        if (order_.context == nullptr && order_.from == nullptr) return false;
+        to.source = stack_source::no_answer;
+        to.walked = {};
+        if (!self) return capture(in_, desk_.captures, thread, frames_, capture_patience, to);
+        if (order_.context == nullptr && order_.from == nullptr) return;
         careful_reader memory;
         registers const from = order_.context != nullptr ? registers_of(*order_.context) : *order_.from;
         to.walked = unwind(from, to.frames, frames_, memory);
         to.source = stack_source::signalled;
-        return true;
     }
 
-    void silent(int thread, bool self) noexcept {
-        stack_source const source = desk_.current.source;
-        if (self || source == stack_source::gone) {
-            out_.put(line_.text(self ? ": writes this report" : ": has ended"));
+    // All are captured before any is named: threads of a process that goes on move in the meantime.
+    int show_others(int first, int self) noexcept {
+        desk_.groups.clear();
+        int const main = getpid();
+        if (main != first && tgkill(main, main, 0) == 0) show_other(main, self);
+        int const listed = each_task([&](int thread) noexcept {
+            if (thread != main && thread != first) show_other(thread, self);
+        });
+        for (std::uint32_t i = 0; i < desk_.groups.count(); ++i) show_group(desk_.groups.group(i));
+        return listed;
+    }
+
+    // At once, or with its group.
+    void show_other(int thread, int self) noexcept {
+        if (!step(desk_, 0, [&]() noexcept { capture_other(thread, self); }))
+            desk_.current.source = stack_source::no_answer;
+        bool const has_stack = desk_.current.source <= stack_source::moved;
+        thread_view shown{thread, false, thread == self, desk_.current.source, nullptr, 0};
+        shown.crash = thread == self ? nullptr : desk_.waiting.of_thread(thread);
+        bool const alone = !Form::groups || shown.crash != nullptr || desk_.current.source == stack_source::moved ||
+                           thread == getpid() || has_crumbs(in_, thread);
+        task_file<32> const comm{thread, "comm"};
+        if (has_stack && !alone && desk_.groups.add(thread, comm.text(), comm.size(), desk_.current)) return;
+        if (has_stack) set_stack(shown, desk_.current.walked, desk_.current.frames);
+        show(shown);
+        out_.flush();
+    }
+
+    void capture_other(int thread, int self) noexcept {
+        stack& to = desk_.current;
+        to.source = stack_source::no_answer;
+        to.walked = {};
+        if (thread == self) return capture_first(thread, true);
+        if (crash_note const* const crash = desk_.waiting.of_thread(thread)) {
+            careful_reader memory;
+            to.walked = unwind(crash->from, to.frames, frames_, memory);
+            to.source = stack_source::signalled;
             return;
         }
-        task_file<64> const wchan{thread, "wchan"};
-        line_.text(": no stack, it ");
-        line_.text(source == stack_source::blocked   ? "runs with the library's signal blocked"
-                   : source == stack_source::refused ? "could not be sent a signal"
-                                                     : "did not answer");
-        line_.text(" (state ").character(task_state(thread));
-        if (wchan.size() > 1) line_.text(", waiting in ").escaped(wchan.text(), wchan.size(), 32);
-        out_.put(line_.character(')'));
+        bool const hurry = monotonic() > late_for_captures_;
+        capture(in_, desk_.captures, thread, frames_, hurry ? 0 : capture_patience, to);
     }
 
-    void show_frames() noexcept {
-        walk const& walked = desk_.current.walked;
-        for (std::size_t i = 0; i < walked.frames; ++i) show_frame(i, desk_.current.frames[i]);
-        if (walked.omitted != 0) {
-            line_.text("  and ").decimal(walked.omitted).text(" more frames");
-            out_.put(line_);
+    void show_group(stack_group const& group) noexcept {
+        group_member const& member = *desk_.groups.first_of(group);
+        thread_view shown{member.thread, false, false, stack_source::waiting, member.name, length_of(member.name)};
+        set_stack(shown, group.walked, desk_.groups.frames_of(group));
+        shown.group = &group;
+        show(shown);
+        out_.flush();
+    }
+
+    static void set_stack(thread_view& shown, walk const& walked, frame const* frames) noexcept {
+        shown.walked = &walked;
+        shown.frames = frames;
+    }
+
+    void show(thread_view& shown) noexcept {
+        threads_ += shown.group != nullptr ? shown.group->members : 1;
+        char long_name[longest_thread_name + 1];
+        task_file<32> const comm{shown.thread, "comm"};
+        if (shown.name == nullptr || shown.group->members == 1) {
+            thread_record const* const record = record_of(in_, shown.thread);
+            std::size_t const size = record != nullptr ? copy_name(*record, comm.text(), comm.size(), long_name) : 0;
+            shown.name = size != 0 ? long_name : comm.text();
+            shown.name_size = size != 0 ? size : comm.size();
         }
-        if (walked.ended == ending::lost) out_.put(line_.text("  and no way further up"));
+        if (shown.walked != nullptr && names_work_ && needs_names)
+            names_work_ = step(desk_, naming_budget, [&]() noexcept {
+                desk_.names.learn(shown.frames, shown.walked->frames);
+            });
+        Form::thread(sheet_, shown);
+        // Only the report of a crash speaks for others that wait: after all others they have one of their own.
+        if (shown.crash != nullptr && order_.why == occasion::crash)
+            shown.crash->state.replace(note_written, note_shown);
     }
 
-    void show_frame(std::size_t number, frame const& of) noexcept {
-        line_.text("  #").decimal(number).character(' ').address(of.pc);
-        std::uintptr_t const instruction = name_book::instruction(of);
-        named_address const* const known = desk_.names.find(instruction);
-        if (known != nullptr && known->name != nullptr) {
-            line_.character(' ').escaped(known->name, known->name_size, 512);
-            line_.character('+').hexadecimal(known->offset + (of.pc - instruction));
-        }
-        if (known != nullptr && known->module != nullptr) show_module(*known, of.pc - instruction);
-        out_.put(line_);
+    // Last, because it is somebody else's code that reads debug information, for as long as that may take.
+    void show_lines() noexcept {
+        if constexpr (Form::tells_lines)
+            if (line_source const* const source = desk_.lines.load()) show_lines_by(*source);
     }
 
-    void show_module(named_address const& known, std::uintptr_t behind) noexcept {
-        line_.text(" in ");
-        if (*known.module == '\0')
-            line_.text("the program");
-        else
-            line_.escaped(known.module);
-        line_.character('+').hexadecimal(known.in_module + behind);
-    }
-
-    // Crashes since their thread was shown.
-    void show_late_crashes() noexcept {
-        for (crash_note& each : desk_.waiting.notes) {
-            if (order_.why != occasion::crash || each.state.load() != note_written) continue;
-            line_.text("thread ").decimal(each.thread);
-            show_crash(each);
-            out_.put(line_);
+    void show_lines_by(line_source const& source) noexcept {
+        late_for_lines_ = monotonic() + lines_budget;
+        stack const& first = desk_.first_stack;
+        if (first.source <= stack_source::moved) show_lines_of(source, first.frames, first.walked.frames);
+        for (std::uint32_t i = 0; !order_.this_thread_only && i < desk_.groups.count(); ++i) {
+            stack_group const& group = desk_.groups.group(i);
+            show_lines_of(source, desk_.groups.frames_of(group), group.walked.frames);
         }
     }
 
-    void end(int listing_error) noexcept {
-        show_late_crashes();
-        if (listing_error != 0)
-            out_.put(line_.text("other threads cannot be listed: /proc is not that of this process, or hidden"));
-        line_.text("tocsin: end of report, ").decimal(threads_).text(threads_ == 1 ? " thread" : " threads");
-        out_.put(line_);
+    void show_lines_of(line_source const& source, frame const* frames, std::size_t count) noexcept {
+        for (std::size_t i = 0; i < count && lines_work_ && monotonic() < late_for_lines_; ++i) {
+            if (!desk_.names.first_line_of(name_book::instruction(frames[i]))) continue;
+            lines_work_ = step(desk_, lines_budget, [&]() noexcept { show_lines_at(source, frames[i]); });
+            text_.clear();
+        }
+        out_.flush();
+    }
+
+    void show_lines_at(line_source const& source, frame const& of) noexcept {
+        unsigned depth = 0;
+        each_line(&source, name_book::instruction(of), [&](line_answer const& place) noexcept {
+            Form::source_line(sheet_, of.pc, depth++, place);
+        });
+    }
+
+    void show_late_crash(crash_note& each) noexcept {
+        if (order_.why != occasion::crash || !each.state.replace(note_written, note_shown)) return;
+        Form::late_crash(sheet_, each);
     }
 
     table& in_;
     report_desk& desk_;
     report_order const& order_;
     output out_;
+    line text_;
+    report_sheet sheet_{in_, desk_, order_, out_, text_};
     std::uint32_t frames_;
     std::uint64_t late_for_captures_ = 0;
     unsigned threads_ = 0;
-    fixed_line<2048> line_;
+    stack_overflow overflow_;
+    std::uint64_t late_for_lines_ = 0;
+    bool names_work_ = true;
+    bool lines_work_ = true;
 };
+
+// Writes a report in one of its forms; answers an errno, or 0.
+using report_writer = int (*)(table&, report_desk&, report_order const&, int fd) noexcept;
+
+template <class Form>
+int write_report(table& in, report_desk& desk, report_order const& order, int fd) noexcept {
+    report<Form> whole{in, desk, order, fd};
+    whole.write_all();
+    return whole.error();
+}
 
 }  // namespace tocsin::in_signal

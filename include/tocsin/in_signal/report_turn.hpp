@@ -5,14 +5,32 @@
 // that signal's disposition back takes it first, so that no thread meets a signal that nobody answers.
 #pragma once
 
+#include <tocsin/in_signal/recover.hpp>
 #include <tocsin/in_signal/slot.hpp>
+#include <tocsin/in_signal/stage_clock.hpp>
 
 namespace tocsin::in_signal {
 
 // What the memory of reports begins with.
 struct report_seat {
     atomic<std::uint64_t> owner;  // process and thread that write, 0 if nobody
+    std::int32_t clock_signal;    // that ends a step which takes too long; 0: nothing does
+    recovery steps;               // of whoever writes
+    stage_memory clock;           // of one step
+    stage_memory whole_clock;     // of the report
 };
+
+// A fault in the middle of a report's step, or the end of the step's time. True if that is all that this signal is.
+inline bool ends_a_step(report_seat& seat, arrival& a) noexcept {
+    if (a.context == nullptr) return false;
+    bool const by_abort = a.signal == SIGABRT && a.info->si_code == SI_TKILL && a.info->si_pid == a.pid();
+    bool const of_its_own = by_abort || a.info->si_code > 0;
+    bool const from_clock = is_stage_signal(seat.clock, *a.info) || is_stage_signal(seat.whole_clock, *a.info);
+    bool const all_due = is_due(seat.whole_clock);
+    unsigned const steps = attempts_under_way(seat.steps);
+    if (steps == 0 || (!of_its_own && !all_due && !is_due(seat.clock))) return from_clock;
+    return step_back(seat.steps, *a.context, all_due ? 1 : steps);
+}
 
 inline report_seat* seat_of(table& in) noexcept {
     return static_cast<report_seat*>(__atomic_load_n(&in.capture_area, __ATOMIC_SEQ_CST));

@@ -37,8 +37,10 @@ inline void send_again(arrival& a) noexcept {
     if (tgkill(process, thread, a.signal) != 0) exit_now(128 + a.signal);
 }
 
-// Puts `previous` back, whole, and lets the signal meet it.
+// Puts `previous` back, whole, and lets the signal meet it. The first process of a container is not ended by a default
+// disposition (kernel/signal.c, SIGNAL_UNKILLABLE): it ends with the status that a shell gives such a death.
 inline void reraise(arrival& a, disposition const& previous) noexcept {
+    if (previous.handler == SIG_DFL && a.pid() == 1 && !stops_by_default(a.signal)) exit_now(128 + a.signal);
     change_action(a.signal, &previous, nullptr);
     send_again(a);
 }

@@ -111,6 +111,7 @@ struct table {
     atomic<std::uint64_t> lock;            // process and thread that write, 0 if nobody
     atomic<std::int32_t>* live_process;    // in a page that fork wipes: 0 in a child that has not said otherwise
     atomic<std::int32_t> reserved_signal;  // the real-time signal the library keeps for itself, 0 if none
+    atomic<std::int32_t> second_signal;    // a standard one, while a report asks by it; 0 otherwise
     atomic<bool (*)(arrival&) noexcept> capture;  // answers a capture request; null until a report is possible
     atomic<std::uint32_t> marks_set;
     mark marks[mark_count];

@@ -20,33 +20,14 @@
 #include <tocsin/in_signal/call_frame.hpp>
 #include <tocsin/in_signal/dwarf_expression.hpp>
 #include <tocsin/in_signal/eh_frame.hpp>
+#include <tocsin/in_signal/frames.hpp>
 #include <tocsin/in_signal/module.hpp>
 #include <tocsin/in_signal/registers.hpp>
 
 namespace tocsin::in_signal {
 
-struct frame {
-    std::uintptr_t pc;
-    bool exact;  // pc is the instruction; otherwise it is where a call returns to: look up pc - 1
-};
-
-enum class ending : std::uint8_t {
-    end_of_stack,  // the tables, a zero return address or a zero frame pointer say so
-    limit,         // most_omitted frames were counted after the last one stored, or the work was too much
-    lost,          // no rule, or memory that cannot be read
-    cycle,         // a caller below its callee, or too many changes of stack
-};
-
-struct walk {
-    std::size_t frames;   // stored
-    std::size_t omitted;  // counted after those
-    ending ended;
-    bool guessed;  // an unknown frame pointer was searched for on the stack
-};
-
-inline constexpr std::size_t most_omitted = 100'000;
 inline constexpr unsigned most_stack_changes = 32;
-inline constexpr std::uint64_t most_work = 20'000'000;
+inline constexpr std::uint64_t most_work = 50'000'000;
 inline constexpr std::uintptr_t farthest_frame_pointer = std::uintptr_t{16} << 20;
 inline constexpr std::uintptr_t guess_window = std::uintptr_t{64} << 10;
 
@@ -58,19 +39,18 @@ class walker {
 
     walk run(frame* out, std::size_t limit) noexcept {
         walk done{};
+        frame_ends ends{out, limit};
         for (;;) {
-            if (done.frames < limit) {
-                out[done.frames++] = {now_.pc, now_.signal_frame};
-            } else if (done.omitted < most_omitted) {
-                ++done.omitted;
-            } else {
+            if (ends.count() == limit + most_omitted) {
                 done.ended = ending::limit;
                 break;
             }
+            ends.add({now_.pc, now_.signal_frame});
             if (up(done.ended)) continue;
             if (budget_.left == 0) done.ended = ending::limit;
             break;
         }
+        ends.finish(done);
         done.guessed = guessed_;
         return done;
     }

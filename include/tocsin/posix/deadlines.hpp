@@ -32,6 +32,7 @@ struct late_words {
     char const* path = nullptr;
     int fd = 2;
     bool this_thread_only = false;
+    in_signal::report_writer writer = nullptr;
 };
 
 // One deadline. The watcher believes the rest while `due` has not changed.
@@ -43,6 +44,7 @@ struct alignas(64) deadline_slot {
     in_signal::atomic<char const*> name;
     in_signal::atomic<char const*> path;
     in_signal::atomic<std::uint64_t> fd_and_extent;
+    in_signal::atomic<in_signal::report_writer> writer;
 
     // By the owner, while the slot is free. The fence lets nobody see the new words with the old time.
     void describe(std::uint64_t length, late_words const& words) noexcept {
@@ -52,10 +54,12 @@ struct alignas(64) deadline_slot {
         path.store_relaxed(words.path);
         fd_and_extent.store_relaxed(std::uint64_t{static_cast<std::uint32_t>(words.fd)} << 1 |
                                     (words.this_thread_only ? 1U : 0U));
+        writer.store_relaxed(words.writer);
     }
     late_words words() const noexcept {
         std::uint64_t const both = fd_and_extent.load_relaxed();
-        return {name.load_relaxed(), path.load_relaxed(), static_cast<int>(both >> 1), (both & 1) != 0};
+        return {name.load_relaxed(), path.load_relaxed(), static_cast<int>(both >> 1), (both & 1) != 0,
+                writer.load_relaxed()};
     }
 };
 
@@ -132,7 +136,7 @@ inline void write_late_report(deadline_board& board) noexcept {
     in_signal::report_target target;
     bool const to_file = late.words.path != nullptr && !open_directory(late.words.path, target);
     int const opened = to_file ? in_signal::open_report(target) : -1;
-    in_signal::report{in, *desk, order, opened >= 0 ? opened : late.words.fd}.write_all();
+    in_signal::write_in_steps(in, *desk, order, opened >= 0 ? opened : late.words.fd, late.words.writer);
     if (opened >= 0) in_signal::close(opened);
     if (to_file) ::close(target.directory.fd);
 }

@@ -25,6 +25,7 @@ struct later_order {
     bool repeated = false;
     bool exiting = false;
     bool this_thread_only = false;
+    in_signal::report_writer writer = nullptr;
     in_signal::report_target target;
     in_signal::atomic<std::uint32_t> references{1};
 
@@ -72,7 +73,9 @@ inline void look_at_later_dump(watched& self, look& at) noexcept {
     if (dump.order == nullptr || dump.process != at.process) {
         dump.due = never;
     } else if (dump.due <= at.now) {
-        dump.due = dump.order->repeated ? at.now + dump.order->microseconds * 1000 : never;
+        std::uint64_t const period = dump.order->microseconds * 1000;
+        std::uint64_t const missed = (at.now - dump.due) / period;
+        dump.due = dump.order->repeated ? dump.due + (missed + 1) * period : never;
         dump.passed = dump.order;
         post_alarm(*dump.room, dump.alarm, at.process);
     }
@@ -93,7 +96,7 @@ inline void write_later_dump(table& in, later_order const& order) noexcept {
     what.this_thread_only = order.this_thread_only;
     what.thread = in_signal::getpid();
     int const fd = in_signal::open_report(order.target);
-    in_signal::report{in, *desk, what, fd}.write_all();
+    in_signal::write_in_steps(in, *desk, what, fd, order.writer);
     in_signal::close_report(order.target, fd);
 }
 

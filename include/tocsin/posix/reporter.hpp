@@ -10,6 +10,8 @@
 
 #include <tocsin/in_signal/dump.hpp>
 #include <tocsin/posix/deferred.hpp>
+#include <tocsin/posix/last_words.hpp>
+#include <tocsin/posix/module_map.hpp>
 #include <tocsin/posix/reserved.hpp>
 
 namespace tocsin::posix {
@@ -36,6 +38,7 @@ inline failure provide_desk(table& in) noexcept {
                                          __ATOMIC_SEQ_CST))
             ::munmap(memory, sizeof(report_desk));
     }
+    provide_modules();
     if (in.capture.load() == nullptr) {
         detail::pin_this_object();
         in.capture.store(&detail::answer_on_this_thread);
@@ -81,8 +84,9 @@ class report_job : owned_source {
     in_signal::report_target target;
     in_signal::report_request request{};
     bool this_thread_only = false;
+    in_signal::report_writer writer = nullptr;
 
-    ~report_job() { close_descriptors(); }
+    ~report_job() { close(); }
 
     failure open(opening const& to, int fd, char const* path) noexcept {
         in_ = to.in;
@@ -94,27 +98,37 @@ class report_job : owned_source {
         int copy = -1;
         failure const refused = duplicate(fd, copy);
         if (!refused) target.out.keep(copy);
-        return path != nullptr ? open_directory(path, target) : refused;  // a daemon may have no standard error
+        // a daemon may have no standard error
+        if (failure const failed = path != nullptr ? open_directory(path, target) : refused) return failed;
+        list_source(*in_, in_signal::reporter, *this);  // of rows that write at once too: the self-check looks there
+        listed_ = true;
+        return {};
     }
+    // For crash rows: an exception that nobody catches is told before it ends the process.
+    void open_on_crash(opening const& to) noexcept { uncaught_.open(*to.in, *in_signal::desk_of(*to.in)); }
     // For rows that leave the writing to the reporter.
     failure start() noexcept {
         started_ = true;
-        return add_source<in_signal::reporter>(*in_, *this);
+        return start_thread();
     }
     void close() noexcept {
-        if (started_) remove_source(*in_, in_signal::reporter, *this);
-        started_ = false;
+        if (listed_) remove_source(*in_, in_signal::reporter, *this);
+        listed_ = started_ = false;
+        uncaught_.close();
         close_descriptors();  // a guard that could not be installed stays, and has none
     }
     failure rearm() noexcept {
         request.record.arrivals.store(0);
         request.record.state.store(in_signal::record_empty);
         request.process.store(in_signal::getpid());
-        return started_ ? in_->operate->start(*in_, in_signal::reporter, &detail::serve<in_signal::reporter>)
-                        : failure{};
+        return started_ ? start_thread() : failure{};
     }
 
   private:
+    failure start_thread() noexcept {
+        detail::pin_this_object();
+        return in_->operate->start(*in_, in_signal::reporter, &detail::serve<in_signal::reporter>);
+    }
     void close_descriptors() noexcept {
         give_back(target.out);
         give_back(target.directory);
@@ -125,6 +139,7 @@ class report_job : owned_source {
     }
 
     void run() noexcept {
+        if (request.record.arrivals.load() != 0) keep_pace();
         delivery what;
         if (!detail::take_record(request.record, what)) return;
         siginfo_t info{};
@@ -143,12 +158,35 @@ class report_job : owned_source {
         if (!turn.taken()) return in_signal::say(target.usable_fd(), "tocsin: another report does not end\n");
         if (turn.inherited()) in_signal::forget_report(desk);
         int const fd = in_signal::open_report(target);
-        in_signal::report{*in_, desk, order, fd}.write_all();
+        in_signal::write_in_steps(*in_, desk, order, fd, writer);
         in_signal::close_report(target, fd);
     }
 
+    // Whoever may send signals to this process is not to keep it busy with reports: signals that come faster are
+    // waited for a little, and are then one report, which counts them.
+    void keep_pace() noexcept {
+        std::uint64_t const now = in_signal::monotonic();
+        std::uint64_t const earned = (now - last_earned_) / pace;
+        if (earned != 0) last_earned_ = now;
+        allowed_ = earned < burst - allowed_ ? allowed_ + static_cast<unsigned>(earned) : burst;
+        if (allowed_ != 0) {
+            --allowed_;
+            return;
+        }
+        timespec const moment{0, static_cast<long>(pace)};
+        in_signal::system_call(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, in_signal::as_word(&moment), 0);
+        last_earned_ = in_signal::monotonic();
+    }
+
+    static constexpr std::uint64_t pace = 100'000'000;  // nanoseconds for one report
+    static constexpr unsigned burst = 16;
+
     table* in_ = nullptr;
+    bool listed_ = false;
     bool started_ = false;
+    unsigned allowed_ = burst;
+    std::uint64_t last_earned_ = 0;
+    terminate_words uncaught_;
 };
 
 // Lets the other threads answer from now on, for a report without a guard.
@@ -165,7 +203,7 @@ class report_job : owned_source {
 }
 
 // Writes a report for a thread that is in no handler of the library's. Answers 0 or an errno.
-inline int report_on_request(int fd, in_signal::registers const& from) noexcept {
+inline int report_on_request(int fd, in_signal::registers const& from, in_signal::report_writer writer) noexcept {
     table* in = nullptr;
     if (failure const refused = find_table(in)) return refused.errno_code;
     if (failure const refused = provide_captures(*in)) return refused.errno_code;
@@ -175,9 +213,7 @@ inline int report_on_request(int fd, in_signal::registers const& from) noexcept 
     if (turn.inherited()) in_signal::forget_report(desk);
     in_signal::report_order order;
     order.from = &from;
-    in_signal::report report{*in, desk, order, fd};
-    report.write_all();
-    return report.error();
+    return in_signal::write_in_steps(*in, desk, order, fd, writer);
 }
 
 }  // namespace tocsin::posix

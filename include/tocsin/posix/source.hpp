@@ -86,16 +86,19 @@ void* serve(void* argument) {
 
 }  // namespace detail
 
+// Adds the source to a service that may not run.
+inline void list_source(table& in, in_signal::service_name name, source& added) noexcept {
+    table_lock const locked{in};
+    service& of = in.services[name];
+    added.round = 0;
+    added.next = of.sources;
+    of.sources = &added;
+}
+
 // Adds the source and sees to it that the service runs in this process.
 template <in_signal::service_name Name>
 failure add_source(table& in, source& added) noexcept {
-    {
-        table_lock const locked{in};
-        service& of = in.services[Name];
-        added.round = 0;
-        added.next = of.sources;
-        of.sources = &added;
-    }
+    list_source(in, Name, added);
     detail::pin_this_object();
     return in.operate->start(in, Name, &detail::serve<Name>);
 }

@@ -99,7 +99,7 @@ class watch_group : watched {
         if (falls_asleep()) due = never;
         if (rests() || (fed->load_relaxed() != 0 && fed->exchange(0) != 0)) return start_anew();
         if (next_at_ == never || at.traced()) return;
-        unfed_ += passed < pace_ ? passed : pace_;
+        unfed_ += counted(passed);
         if (unfed_ >= next_at_) fire(at.process);
         if (next_at_ - unfed_ < pace_) due = at.now + (next_at_ - unfed_);
     }
@@ -117,6 +117,15 @@ class watch_group : watched {
     std::uint64_t next_look() const noexcept { return due; }
 
   private:
+    // What passed between two looks counts, but for the time in which nobody could feed because the process did not
+    // run: then the look is late, and only the part until it was due counts. A look is always a little late; that little
+    // must count, or repeats would drift.
+    std::uint64_t counted(std::uint64_t passed) const noexcept {
+        constexpr std::uint64_t stopped = 100'000'000;
+        std::uint64_t const tolerated = hung ? stopped : pace_ / 2;
+        return passed < pace_ + tolerated ? passed : pace_;
+    }
+
     // Twice the number of rests, and 1 if the watcher is not going to look until the last of them has ended.
     bool falls_asleep() noexcept {
         if (!rests()) return false;

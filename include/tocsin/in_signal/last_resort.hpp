@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+// What is left of a report that faults or hangs outside of its steps: less and less, but never nothing.
+//
+// Runs in the handler.
+#pragma once
+
+#include <tocsin/in_signal/report.hpp>
+
+namespace tocsin::in_signal {
+
+inline constexpr std::uint64_t last_patience = 1'000'000'000;  // for each of these
+inline constexpr std::uint64_t whole_patience = 8'000'000'000;  // for the report; its steps have limits of their own
+
+// Uses neither the report's memory nor names: the stack that the report is about, as addresses in objects.
+inline void write_raw_report(table& in, report_order const& order, int fd) noexcept {
+    output out{fd, last_patience};
+    fixed_line<2048> text;
+    out.put(text);
+    out.put(text.text("tocsin: the report ended in a fault of its own"));
+    bool const has_context = order.context != nullptr;
+    if (!has_context && order.from == nullptr) return;
+    text.text("tocsin: ");
+    if (order.info != nullptr && order.signal != 0) append_cause(text, order.signal, *order.info).text(", ");
+    text.text("thread ").decimal(order.thread != 0 ? order.thread : gettid()).text(", raw:");
+    constexpr std::size_t most = 32;
+    frame frames[most];
+    careful_reader memory;
+    std::size_t const limit = in.limit.frames < most ? in.limit.frames : most;
+    registers const from = has_context ? registers_of(*order.context) : *order.from;
+    walk const walked = unwind(from, frames, limit, memory);
+    for (std::size_t i = 0; i < walked.frames; ++i) {
+        module_info const module = module_of(name_book::instruction(frames[i]));
+        text.text(i == 0 ? " " : " < ");
+        append_base_name(text, !module.found ? "?" : *module.path != '\0' ? module.path : "the program");
+        text.character('+').hexadecimal(frames[i].pc - (module.found ? module.bias : 0));
+    }
+    out.put(text);
+}
+
+inline void write_one_line(report_order const& order, int fd) noexcept {
+    output out{fd, last_patience};
+    fixed_line<128> text;
+    text.text("tocsin: ").text(order.signal != 0 ? name(order.signal).c_str() : "report").text(" in process ");
+    out.put(text.decimal(getpid()).text(", and no more can be said"));
+}
+
+// The whole report; what a fault leaves of it; a line. Answers an errno, or 0.
+inline int write_in_steps(table& in, report_desk& desk, report_order const& order, int fd,
+                          report_writer writer) noexcept {
+    kernel_set before = 0;
+    change_mask(SIG_BLOCK, nullptr, &before);
+    int result = EFAULT;
+    auto const write_it = [&]() noexcept { result = writer(in, desk, order, fd); };
+    bool whole = false;
+    if (desk.clock_signal != 0) {
+        stage_clock const until{desk.whole_clock, desk.clock_signal, whole_patience};
+        whole = attempt(desk.steps, write_it);
+    } else {
+        whole = attempt(desk.steps, write_it);
+    }
+    give_back_second_choice(in);
+    if (whole) return result;
+    change_mask(SIG_SETMASK, &before, nullptr);
+    if (!step(desk, 2 * last_patience, [&]() noexcept { write_raw_report(in, order, fd); }))
+        step(desk, 2 * last_patience, [&]() noexcept { write_one_line(order, fd); });
+    return EFAULT;
+}
+
+}  // namespace tocsin::in_signal

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT
+// One step of a report: what it costs if it faults or does not end is itself.
+//
+// Runs in the handler. A fault needs a crash row, or nobody is asked about it; a limit of time also needs the report of
+// a crash, whose own signal the clock sends.
+#pragma once
+
+#include <tocsin/in_signal/report_desk.hpp>
+
+namespace tocsin::in_signal {
+
+// False if it was given up. `limit` in nanoseconds; 0 for what bounds itself.
+template <class Step>
+bool step(report_desk& desk, std::uint64_t limit, Step const& take) noexcept {
+    if (limit == 0 || desk.clock_signal == 0) return attempt(desk.steps, take);
+    stage_clock const until{desk.clock, desk.clock_signal, limit};
+    return attempt(desk.steps, take);
+}
+
+}  // namespace tocsin::in_signal

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+// Whether a memory fault is the overflow of a stack, and of which.
+//
+// Runs in the handler. A fault is one if the stack pointer has come to the lower end of a stack and the address lies
+// below that end, not far from the stack pointer. A wild pointer is not: it has nothing to do with the stack pointer.
+// Where a thread has left word of its bounds (`thread_record`), those count. Otherwise the kernel is asked page by
+// page where memory begins again, and /proc/self/maps what that is and where it ends: for the first thread at its
+// limit, threads that left no word, stacks of coroutines. Guards of all kinds count, also those that are no mappings
+// (madvise(2), MADV_GUARD_INSTALL). A stack without a guard overflows without a fault.
+#pragma once
+
+#include <tocsin/in_signal/memory.hpp>
+#include <tocsin/in_signal/thread_record.hpp>
+
+namespace tocsin::in_signal {
+
+struct stack_overflow {
+    bool happened = false;
+    std::uintptr_t lowest = 0;   // of what may be used
+    std::uintptr_t highest = 0;  // 0 if unknown
+
+    // Bytes; 0 if unknown. Of a thread without a record those of the mapping, which can hold more than the stack.
+    std::size_t size() const noexcept { return highest != 0 ? highest - lowest : 0; }
+};
+
+namespace detail {
+
+// How far below the stack pointer an instruction writes: a push, a call, the red zone of x86-64, the 512 bytes of an
+// AArch64 store that moves the pointer only if it succeeds, with some to spare.
+inline constexpr std::uintptr_t below_pointer = 4096;
+// The largest frame that is looked for: a function can step over its guard at once.
+inline constexpr std::uintptr_t largest_frame = 64U << 20;
+inline constexpr std::uintptr_t smallest_page = 4096;
+
+// A line of /proc/self/maps (proc(5)).
+struct mapping {
+    std::uintptr_t begin = 0;
+    std::uintptr_t end = 0;
+    bool writable = false;
+    bool anonymous = false;
+    char name[8] = {};  // the start of it
+};
+
+class mapping_list {
+  public:
+    mapping_list() noexcept : fd_{openat(AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC)} {}
+    ~mapping_list() {
+        if (fd_ >= 0) close(fd_);
+    }
+    mapping_list(mapping_list const&) = delete;
+    mapping_list& operator=(mapping_list const&) = delete;
+
+    // False at the end.
+    bool next(mapping& to) noexcept {
+        to = mapping{};
+        char c = take();
+        if (c == '\0') return false;
+        to.begin = number(c);
+        to.end = number(c = take());
+        char permissions[4] = {};
+        for (char& each : permissions) each = take();
+        to.writable = permissions[1] == 'w';
+        take();
+        skip_word();  // offset
+        skip_word();  // device
+        c = take();
+        to.anonymous = c == '0';
+        while (c != ' ' && c != '\n' && c != '\0') c = take();
+        while (c == ' ') c = take();
+        for (std::size_t i = 0; c != '\n' && c != '\0'; c = take())
+            if (i < sizeof to.name) to.name[i++] = c;
+        return true;
+    }
+
+  private:
+    char take() noexcept {
+        if (used_ == filled_) {
+            long const got = fd_ >= 0 ? read(fd_, buffer_, sizeof buffer_) : 0;
+            if (got <= 0) return '\0';
+            filled_ = static_cast<std::size_t>(got);
+            used_ = 0;
+        }
+        return buffer_[used_++];
+    }
+
+    void skip_word() noexcept {
+        for (char c = take(); c != ' ' && c != '\n' && c != '\0';) c = take();
+    }
+
+    // Up to and with the character behind it.
+    std::uintptr_t number(char c) noexcept {
+        std::uintptr_t value = 0;
+        for (; c != '-' && c != ' ' && c != '\0'; c = take())
+            value = value << 4 | static_cast<std::uintptr_t>(c <= '9' ? c - '0' : c - 'a' + 10);
+        return value;
+    }
+
+    int fd_;
+    std::size_t used_ = 0;
+    std::size_t filled_ = 0;
+    char buffer_[1024];
+};
+
+// The soft limit of the first thread's stack in bytes (prlimit(2)); 0 if there is none or it cannot be had.
+inline std::uintptr_t stack_limit() noexcept {
+    constexpr long resource_stack = 3;
+    struct {
+        std::uint64_t soft, hard;
+    } limit{};
+    if (system_call(SYS_prlimit64, 0, resource_stack, 0, as_word(&limit)) != 0) return 0;
+    return limit.soft == ~std::uint64_t{0} ? 0 : limit.soft;
+}
+
+inline bool has_name(mapping const& of, char const* name, std::size_t size) noexcept {
+    for (std::size_t i = 0; i < size; ++i)
+        if (of.name[i] != name[i]) return false;
+    return true;
+}
+
+// What the stack is that begins at `found.lowest`. It did not happen if that is no memory for stacks.
+inline void find_mapping(stack_overflow& found, std::uintptr_t fault) noexcept {
+    mapping_list all;
+    for (mapping each; all.next(each);) {
+        if (found.lowest < each.begin || each.end <= found.lowest) continue;
+        found.happened = each.writable && each.anonymous && !has_name(each, "[heap]", 6);
+        found.highest = each.end;
+        if (!has_name(each, "[stack]", 7)) return;
+        // The kernel lets it grow by as much as is touched; what counts is how far it would have.
+        std::uintptr_t const limit = stack_limit();
+        bool const at_limit = limit != 0 && limit < each.end && fault < each.end - limit;
+        if (at_limit && each.end - limit < found.lowest) found.lowest = each.end - limit;
+        return;
+    }
+}
+
+inline stack_overflow look_for_end(std::uintptr_t fault, std::uintptr_t sp) noexcept {
+    stack_overflow found;
+    std::uintptr_t const page = fault & ~(smallest_page - 1);
+    if (page == 0 || readable(page)) return found;
+    for (std::uintptr_t at = page + smallest_page; at - page <= largest_frame && at > page; at += smallest_page) {
+        if (!readable(at)) continue;
+        found.lowest = at;
+        // A stack pointer below the end stands in the same gap, or the end is that of the next stack above.
+        found.happened = sp >= at || !readable(sp);
+        if (found.happened) find_mapping(found, fault);
+        break;
+    }
+    return found.happened ? found : stack_overflow{};
+}
+
+}  // namespace detail
+
+// Of a SIGSEGV (or SIGBUS) at address `fault`, by a thread whose stack pointer was `sp`. `of` is the thread's record,
+// null if it has none.
+inline stack_overflow find_overflow(thread_record const* of, std::uintptr_t fault, std::uintptr_t sp) noexcept {
+    if (fault - (sp - detail::below_pointer) > detail::below_pointer + detail::largest_frame) return {};
+    if (of == nullptr || !of->stack.known()) return detail::look_for_end(fault, sp);
+    stack_bounds const& stack = of->stack;
+    // On another stack of the same thread, or beyond its guard.
+    if (sp < stack.lowest - stack.guard || sp > stack.highest) {
+        stack_overflow found = detail::look_for_end(fault, sp);
+        if (found.lowest == stack.lowest) found.highest = stack.highest;
+        return found;
+    }
+    if (fault >= stack.lowest || fault < stack.lowest - stack.guard - detail::below_pointer) return {};
+    return {true, stack.lowest, stack.highest};
+}
+
+}  // namespace tocsin::in_signal
