@@ -313,6 +313,52 @@ TEST_CASE("two threads that crash at once are both accounted for, each where it 
     }
 }
 
+TEST_CASE("64 threads that crash at a barrier are all accounted for", "[crash]") {
+    for (int round = 0; round < 20; ++round) {
+        auto victim = child::run([] {
+            guard signals{on_crash(dump_threads)};
+            pthread_barrier_t barrier;
+            ::pthread_barrier_init(&barrier, nullptr, 64);
+            for (int i = 0; i < 64; ++i)
+                std::thread{[&barrier] {
+                    thread_guard here{"crasher"};
+                    ::pthread_barrier_wait(&barrier);
+                    write_null();
+                }}.detach();
+            sleep_for_ever();
+        });
+        auto const& end = victim.wait();
+        INFO(end.describe().substr(0, 4000));
+        CHECK(end.killed_by(SIGSEGV));
+        CHECK(test::count_of(end.err, ", where it happened:") == 1);
+        CHECK(test::count_of(end.err, "which crashed too: SIGSEGV (address not mapped)") == 63);
+        CHECK(test::count_of(end.err, "end of report, 65 threads\n") == 1);
+    }
+}
+
+TEST_CASE("as the first process of a container a crash ends in the status that shells give it", "[crash]") {
+    auto outside = child::run([] {
+        if (::unshare(CLONE_NEWPID) != 0) return 77;
+        pid_t const first = ::fork();
+        if (first == 0) {
+            if (::getpid() != 1) ::_exit(78);
+            guard signals{on_crash(dump_threads)};
+            if (::getppid() == 0) abort_here();
+        }
+        int status = 0;
+        ::waitpid(first, &status, 0);
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 79;
+    });
+    auto const& end = outside.wait();
+    INFO(end.describe());
+    if (end.exited(77)) {
+        WARN("skipped: a process namespace may not be made here (needs root)");
+        return;
+    }
+    CHECK(end.exited(128 + SIGABRT));
+    CHECK(end.err.find("tocsin: SIGABRT ") == 0);
+}
+
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they bring another malloc
 TEST_CASE("a crash inside malloc, its lock held, is reported", "[crash]") {
     auto victim = child::run([] {

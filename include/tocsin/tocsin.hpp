@@ -4,6 +4,13 @@
 // A program that wants less includes less: each header here stands alone.
 #pragma once
 
+// Before anything else is read, so that it is the first thing said.
+#if __cplusplus < 202002L
+#error "tocsin needs C++20: -std=c++20, with g++ 12 or clang 14 or later"
+#elif !defined(__linux__) || !(defined(__x86_64__) || defined(__aarch64__))
+#error "tocsin supports Linux on x86-64 and aarch64"
+#endif
+
 #include <chrono>
 
 #include <tocsin/alarm_guard.hpp>
@@ -12,9 +19,12 @@
 #include <tocsin/chain.hpp>
 #include <tocsin/deadline.hpp>
 #include <tocsin/defer.hpp>
+#include <tocsin/doctor.hpp>
 #include <tocsin/dump.hpp>
 #include <tocsin/dump_later.hpp>
 #include <tocsin/exit_with.hpp>
+#include <tocsin/fatal.hpp>
+#include <tocsin/forms.hpp>
 #include <tocsin/guard.hpp>
 #include <tocsin/ignore.hpp>
 #include <tocsin/in_handler.hpp>
@@ -25,6 +35,7 @@
 #include <tocsin/systemd.hpp>
 #include <tocsin/thread_guard.hpp>
 #include <tocsin/timer.hpp>
+#include <tocsin/trace.hpp>
 #include <tocsin/wake.hpp>
 #include <tocsin/watchdog.hpp>
 

@@ -31,7 +31,14 @@ struct user_function {
         on_crash(dump_threads, chain),
         watchdog(30s)(dump_threads, request_stop),
     };
+    guard forms{
+        on<rt<4>>(dump_threads.as(json), chain),
+        on<rt<5>>(dump_threads.as(collapsed), chain),
+        on<rt<6>>(dump_threads.as(markup), chain),
+        on<rt<7>>(dump_threads.as(faulthandler).without_registers(), chain),
+    };
     thread_guard here{"probe"};
+    trace step{"probing", 1};
     signals.feed();
     signals.check();
     for (delivery const& d : signals.take()) user_function::last = d.signal();

@@ -148,6 +148,7 @@ inline bool deliver(arrival& a) noexcept {
 }
 
 [[gnu::visibility("hidden")]] inline void enter(int signal, siginfo_t* info, void* context) noexcept {
+    if (is_fault(signal)) allow_unaligned();
     int const kept = errno;
     arrival a{signal, info, static_cast<ucontext_t*>(context), the_table.load_acquire()};
     report_seat* const seat = is_fault(signal) ? seat_of(*a.in) : nullptr;

@@ -11,7 +11,7 @@
 
 namespace tocsin::in_signal {
 
-inline constexpr std::uint64_t write_patience = 3'000'000'000;    // for all writing of a report, in ns
+inline constexpr std::uint64_t write_patience = 2'000'000'000;    // for all writing of a report, in ns
 inline constexpr std::uint64_t capture_patience = 200'000'000;    // for one thread
 inline constexpr std::uint64_t capture_budget = 2'000'000'000;    // for all threads that do not answer
 inline constexpr std::uint64_t naming_budget = 2'000'000'000;     // for all names

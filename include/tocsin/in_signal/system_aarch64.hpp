@@ -60,4 +60,7 @@ class floating_point_environment {
     std::uint64_t status_;
 };
 
+// Alignment checks are the kernel's to switch on, not the program's.
+inline void allow_unaligned() noexcept {}
+
 }  // namespace tocsin::in_signal

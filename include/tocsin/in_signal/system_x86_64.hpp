@@ -56,4 +56,19 @@ class floating_point_environment {
     std::uint16_t control_;
 };
 
+// The kernel leaves a handler the alignment check of the program that it interrupts (EFLAGS.AC, Intel SDM volume 1,
+// 3.4.3.3): our own reads would fault. The program has it back when the handler returns. The stack pointer steps over
+// the red zone.
+inline void allow_unaligned() noexcept {
+    __asm__ volatile(
+        "leaq -128(%%rsp), %%rsp\n\t"
+        "pushfq\n\t"
+        "andl $~0x40000, (%%rsp)\n\t"
+        "popfq\n\t"
+        "leaq 128(%%rsp), %%rsp"
+        :
+        :
+        : "memory", "cc");
+}
+
 }  // namespace tocsin::in_signal

@@ -184,6 +184,7 @@ class walker {
                 entry_.begin = 0;
                 guess_frame_pointer();
             }
+            if (!now_.signal_frame && by_call_target(next)) return found::caller;
             if (by_frame_pointer(next)) return found::caller;
             if (!now_.signal_frame && now_.knows(machine::frame_register) &&
                 now_.value[machine::frame_register] == 0)
@@ -217,6 +218,27 @@ class walker {
             if (!stack_.read(at, back) || !plausible(back)) continue;
             next.pc = back;
             next.set(machine::stack_register, at + sizeof(back));
+            return true;
+        }
+        return false;
+    }
+
+    // A small function without a table that calls another, as clang makes one on the way to std::terminate: its return
+    // address is near, and the call in front of that leads to it.
+    bool by_call_target(registers& next) noexcept {
+        constexpr unsigned most_words = 8;
+        constexpr std::uintptr_t longest_function = 256;
+        if (!now_.knows(machine::stack_register)) return false;
+        for (unsigned i = 0; i < most_words; ++i) {
+            std::uintptr_t const at = now_.sp() + i * sizeof(std::uintptr_t);
+            std::uintptr_t back = 0;
+            unsigned char before[machine::longest_call];
+            if (!stack_.read(at, back)) return false;
+            if (!code_.read(back - sizeof before, before)) continue;
+            std::uintptr_t const target = machine::call_target(before, back);
+            if (target == 0 || target > now_.pc || now_.pc - target > longest_function) continue;
+            next.pc = back;
+            next.set(machine::stack_register, at + sizeof back);
             return true;
         }
         return false;
