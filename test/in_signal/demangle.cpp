@@ -115,6 +115,12 @@ constexpr pair known[] = {
     {"_Z1fM1Ai", "f(int A::*)"},
     {"_Z1fM1AA3_i", "f(int (A::*) [3])"},
     {"_Z1fM1AKFvvE", "f(void (A::*)() const)"},
+    {"_ZNK1A1fIiEEPFvcEv", "void (*A::f<int>() const)(char)"},
+    {"_ZNKR1A1fIiEEPA3_iv", "int (*A::f<int>() const &) [3]"},
+    {"_Z1fPFPFvcEvOE", "f(void (*(*)() &&)(char))"},
+    {"_Z1fRKA2_A3_Ki", "f(int const (&) [2][3])"},
+    {"_Z1fPrPi", "f(int* restrict*)"},
+    {"_ZN1AI1$3.\xc3\xa9" "E1fEv", "A<$, .\xc3\xa9>::f()"},
     {"_Z1fPDoFvvE", "f(void (*)() noexcept)"},
     {"_Z1fPVKi", "f(int const volatile*)"},
     {"_Z1fCfGd", "f(float _Complex, double _Imaginary)"},
@@ -207,7 +213,18 @@ TEST_CASE("what is not understood is refused", "[demangle]") {
                                       "_ZN1A1fE",  "_RNvCs1234_7mycrate3foo",
                                       "_Z1fv\n",   "_ZNSt",
                                       "_ZdlE",     "_Z1fILi5",
-                                      "_Z1fM1A",   "_ZZ1fvE"}) {
+                                      "_Z1fM1A",   "_ZZ1fvE",
+                                      // what is not C++, and would be shown as something else
+                                      "_Z1fRRi",   "_Z1fORi",
+                                      "_Z1fKRi",   "_Z1fVVi",
+                                      "_Z1fri",    "_Z1fCCi",
+                                      "_Z1fCPFvvE", "_Z1fU1aPFvvE",
+                                      "_Z1fMPii",  "_Z1fMii",
+                                      "_Z1fFFvvEvE", "_Z1fA2_FvvE",
+                                      "_Z1fPiNS_1AE", "_Z1fPiS_IiE",
+                                      "_Z1fDp1A",  "_ZTh8_1fIiEvv",
+                                      "_ZZ1fvE1x_01A", "_Z3f,gv",
+                                      "_Z3f(gv",   "_Z3f gv"}) {
         CAPTURE(mangled);
         result const mine = ours(mangled);
         if (std::string{mangled} == "_ZN1A1fE")  // an object
@@ -215,6 +232,16 @@ TEST_CASE("what is not understood is refused", "[demangle]") {
         else
             CHECK(mine.state == demangled::refused);
     }
+}
+
+TEST_CASE("a repetition that compilers count differently is refused", "[demangle]") {
+    // Closures in the initializer of A::x: GCC 13 and Clang count "A::x" among what can be repeated, older GCC
+    // does not.
+    CHECK(ours("_ZN1A1xMUlvE_clEv").text == "A::x::{lambda()#1}::operator()()");
+    CHECK(ours("_Z1fIN1A1xMUlvE_EEvT_").state == demangled::whole);
+    CHECK(ours("_Z1fIN1A1xMUlvE_ES0_EvT_").text == "void f<A::x::{lambda()#1}, A>(A::x::{lambda()#1})");
+    CHECK(ours("_Z1fIN1A1xMUlvE_ES1_EvT_").state == demangled::refused);
+    CHECK(ours("_Z1fIN1A1xMUlvE_ES2_EvT_").state == demangled::refused);
 }
 
 TEST_CASE("a name longer than the buffer is cut to its begin", "[demangle]") {

@@ -138,3 +138,18 @@ TEST_CASE("random expressions end", "[dwarf_expression]") {
     }
     CHECK(results > 0);
 }
+
+TEST_CASE("what may ask the kernel each time is dear", "[dwarf_expression]") {
+    // A budget of 10,000 steps: reads of memory that somebody else chose, and jumps.
+    for (std::vector<unsigned char> const& one :
+         {std::vector<unsigned char>{0x73, 0, 0x06, 0x13}, std::vector<unsigned char>{0x2f, 0, 0}}) {
+        std::vector<unsigned char> few;
+        for (int i = 0; i < 50; ++i) few.insert(few.end(), one.begin(), one.end());
+        std::vector<unsigned char> many = few;
+        many.insert(many.end(), few.begin(), few.end());
+        few.push_back(0x35);
+        many.push_back(0x35);
+        CHECK(run(few) == 5U);
+        CHECK_FALSE(run(many));
+    }
+}

@@ -2,6 +2,9 @@
 #include <tocsin/in_signal/call_frame.hpp>
 #include <tocsin/in_signal/eh_frame.hpp>
 
+#include <elf.h>
+#include <link.h>
+
 #include <cstring>
 #include <random>
 #include <vector>
@@ -93,6 +96,24 @@ TEST_CASE("addresses outside any function have no entry", "[eh_frame]") {
     CHECK_FALSE(none.find(module, module.end));
     CHECK_FALSE(none.find(module, 0));
     CHECK_FALSE(none.find(module_info{}, address_of(some_function)));
+}
+
+TEST_CASE("a table without header is looked for only inside the object", "[eh_frame]") {
+    alignas(4096) static unsigned char object[4096];
+    ElfW(Ehdr) header{};
+    for (unsigned i = 0; i < SELFMAG; ++i) header.e_ident[i] = static_cast<unsigned char>(ELFMAG[i]);
+    header.e_phentsize = sizeof(ElfW(Phdr));
+    header.e_phoff = sizeof header;
+    header.e_phnum = 1;
+    ElfW(Phdr) segment{};
+    segment.p_type = PT_LOAD;
+    segment.p_memsz = std::size_t{1} << 40;  // most of it is not there, and each page would be asked for
+    std::memcpy(object, &header, sizeof header);
+    std::memcpy(object + sizeof header, &segment, sizeof segment);
+    auto const begin = reinterpret_cast<std::uintptr_t>(object);
+    look_up none;
+    CHECK_FALSE(none.find({begin, begin, begin + sizeof object, 0, "", true}, begin + 8));
+    CHECK(none.budget.left > 990'000);
 }
 
 TEST_CASE("damaged tables are survived", "[eh_frame]") {

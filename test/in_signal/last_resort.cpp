@@ -29,7 +29,7 @@ bool never_answer(void*, std::uintptr_t, in_signal::take_line, void*) noexcept {
     }
     return false;
 }
-bool fault(void*, std::uintptr_t, in_signal::take_line, void*) noexcept {
+bool fault_inside(void*, std::uintptr_t, in_signal::take_line, void*) noexcept {
     write_null();
     return false;
 }
@@ -61,7 +61,7 @@ inline constexpr form_word<broken_form<Broken>> broken{};
 }  // namespace
 
 TEST_CASE("a reader of lines that faults or aborts costs the lines, and nothing else", "[last_resort]") {
-    auto const find = GENERATE(&fault, &call_abort);
+    auto const find = GENERATE(&fault_inside, &call_abort);
     auto victim = child::run([find] {
         guard signals{on_crash(dump_threads)};
         read_lines_by(find);

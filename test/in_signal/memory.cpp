@@ -96,3 +96,34 @@ TEST_CASE("what a reader remembers of a page it forgets when told to", "[memory]
     memory.forget();
     CHECK_FALSE(memory.read(page.at(page_size), value));
 }
+
+TEST_CASE("every size is copied from and to every alignment, and not a byte more", "[memory]") {
+    three_pages const all{PROT_READ};
+    careful_reader memory;
+    for (std::size_t from = 0; from < 9; ++from)
+        for (std::size_t to = 0; to < 9; ++to)
+            for (std::size_t size = 0; size < 40; ++size) {
+                char copy[64];
+                char expected[64];
+                std::memset(copy, 'x', sizeof copy);
+                std::memset(expected, 'x', sizeof expected);
+                std::memcpy(expected + to, all.begin + page_size - 12 + from, size);
+                REQUIRE(memory.read_bytes(all.at(page_size - 12 + from), copy + to, size));
+                REQUIRE(std::memcmp(copy, expected, sizeof copy) == 0);
+            }
+}
+
+TEST_CASE("a reader whose questions are paid for asks no more than was given", "[memory]") {
+    three_pages const all{PROT_READ};
+    tocsin::in_signal::work given{2 * tocsin::in_signal::work_of_question};
+    careful_reader memory{given};
+    char value = 0;
+    CHECK(memory.read(all.at(0), value));
+    CHECK(memory.read(all.at(8), value));  // known
+    CHECK(memory.read(all.at(page_size), value));
+    CHECK_FALSE(memory.read(all.at(2 * page_size), value));
+    CHECK(memory.read(all.at(0), value));
+    given.left = tocsin::in_signal::work_of_question - 1;
+    CHECK_FALSE(memory.read(all.at(2 * page_size), value));
+    CHECK(given.left == 0);
+}

@@ -5,6 +5,7 @@
 #include <link.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -414,6 +415,16 @@ TEST_CASE("a separate debug file beside a stripped program has the names", "[sym
     std::size_t const before = answer.find({program.c_str()}, queries);
     save(debug + "/program.debug", full);
     std::size_t const with_link = answer.find({program.c_str()}, queries);
+    // As the loader knows most libraries, and everybody the program itself: by a link that lies somewhere else.
+    std::string const aside = base + "/aside";
+    std::string const loaders = aside + "/program";
+    REQUIRE(::mkdir(aside.c_str(), 0700) == 0);
+    REQUIRE(::symlink("../program", loaders.c_str()) == 0);
+    std::vector<address_query> by_link(1);
+    by_link[0].address = plain - here.bias;
+    std::size_t const through_link = answer.find({loaders.c_str()}, by_link);
+    ::unlink(loaders.c_str());
+    ::rmdir(aside.c_str());
     ::unlink((debug + "/program.debug").c_str());
     ::unlink(program.c_str());
     ::rmdir(debug.c_str());
@@ -422,6 +433,8 @@ TEST_CASE("a separate debug file beside a stripped program has the names", "[sym
     CHECK(before == 0);
     REQUIRE(with_link == 1);
     CHECK(std::string{queries[0].name} == "tocsin_test_plain_name");
+    REQUIRE(through_link == 1);
+    CHECK(std::string{by_link[0].name} == "tocsin_test_plain_name");
 }
 
 TEST_CASE("an object whose file is gone still has its exported names", "[symbolize]") {
@@ -458,6 +471,75 @@ TEST_CASE("a FIFO, a directory or a device in place of the file holds nobody", "
         CHECK(answer.find({path.c_str()}, queries) == 0);
     ::unlink(fifo.c_str());
     ::rmdir(directory);
+}
+
+TEST_CASE("what cannot be an ELF file is not even opened", "[symbolize]") {
+    char directory[] = "/tmp/tocsin-symbols-XXXXXX";
+    REQUIRE(::mkdtemp(directory) != nullptr);
+    std::string const base = directory;
+    std::string const fifo = base + "/fifo";
+    std::string const little = base + "/little";
+    REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+    int const file = ::open(little.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    REQUIRE(::write(file, ELFMAG, SELFMAG) == SELFMAG);
+    int const openings = ::inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    REQUIRE(::inotify_add_watch(openings, directory, IN_OPEN) >= 0);
+    build_id id{};
+    CHECK_FALSE(file_build_id(fifo.c_str(), id));
+    CHECK_FALSE(file_build_id(little.c_str(), id));
+    char event[4096];
+    CHECK(::read(openings, event, sizeof event) == -1);  // opening a FIFO would let a waiting writer go on
+    REQUIRE(::write(file, std::string(60, ' ').data(), 60) == 60);
+    CHECK_FALSE(file_build_id(little.c_str(), id));
+    CHECK(::read(openings, event, sizeof event) > 0);  // so the watch works
+    ::close(openings);
+    ::close(file);
+    ::unlink(little.c_str());
+    ::unlink(fifo.c_str());
+    ::rmdir(directory);
+}
+
+TEST_CASE("a section table that is not loaded is not looked for in memory", "[symbolize]") {
+    // One page of headers, of which only the first half is the object's.
+    struct note {
+        Elf64_Nhdr head;
+        char name[4];
+        unsigned char id[8];
+    };
+    struct object_in_memory {
+        Elf64_Ehdr header;
+        Elf64_Phdr load, note_segment;
+        note real;
+        Elf64_Shdr sections[2];
+        note wrong;
+    };
+    static object_in_memory mapped{};
+    mapped = {};
+    for (unsigned i = 0; i < SELFMAG; ++i) mapped.header.e_ident[i] = static_cast<unsigned char>(ELFMAG[i]);
+    mapped.header.e_ident[EI_CLASS] = ELFCLASS64;
+    mapped.header.e_ident[EI_DATA] = ELFDATA2LSB;
+    mapped.header.e_phentsize = sizeof(Elf64_Phdr);
+    mapped.header.e_phnum = 2;
+    mapped.header.e_phoff = offsetof(object_in_memory, load);
+    mapped.header.e_shentsize = sizeof(Elf64_Shdr);
+    mapped.header.e_shnum = 2;
+    mapped.header.e_shoff = offsetof(object_in_memory, sections);
+    mapped.load.p_type = PT_LOAD;
+    mapped.load.p_filesz = offsetof(object_in_memory, sections);
+    mapped.note_segment.p_type = PT_NOTE;
+    mapped.note_segment.p_vaddr = offsetof(object_in_memory, real);
+    mapped.note_segment.p_filesz = sizeof(note);
+    mapped.real = {{4, 8, NT_GNU_BUILD_ID}, {'G', 'N', 'U', 0}, {1, 2, 3, 4, 5, 6, 7, 8}};
+    mapped.wrong = {{4, 8, NT_GNU_BUILD_ID}, {'G', 'N', 'U', 0}, {9, 9, 9, 9, 9, 9, 9, 9}};
+    mapped.sections[1].sh_type = SHT_NOTE;
+    mapped.sections[1].sh_offset = offsetof(object_in_memory, wrong);
+    mapped.sections[1].sh_size = sizeof(note);
+    build_id id{};
+    REQUIRE(loaded_build_id(reinterpret_cast<std::uintptr_t>(&mapped), id));
+    CHECK(id.bytes[0] == 1);
+    mapped.load.p_filesz = sizeof mapped;  // as the vdso's
+    REQUIRE(loaded_build_id(reinterpret_cast<std::uintptr_t>(&mapped), id));
+    CHECK(id.bytes[0] == 9);
 }
 
 TEST_CASE("damaged and shortened files are survived", "[symbolize]") {

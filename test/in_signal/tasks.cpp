@@ -54,6 +54,26 @@ class waiter {
     std::thread thread_;
 };
 
+// A record of getdents64(2) with the name in it; `length` is what it says of itself.
+std::string directory_entry(std::string const& name, std::size_t length) {
+    std::string entry(16, '\1');
+    entry += {static_cast<char>(length & 0xff), static_cast<char>(length >> 8), '\4'};
+    return entry + name;
+}
+
+std::vector<int> numbers_in(std::string const& entries) {
+    std::vector<int> numbers;
+    in_signal::each_number(entries.data(), entries.size(), [&](int number) { numbers.push_back(number); });
+    return numbers;
+}
+
+in_signal::blocked_mask mask_in(std::string const& text, std::size_t piece) {
+    in_signal::blocked_mask blocked;
+    for (std::size_t at = 0; at < text.size(); at += piece)
+        blocked.take(text.data() + at, std::min(piece, text.size() - at));
+    return blocked;
+}
+
 std::uintptr_t hexadecimal(char const* text, bool expected = true) {
     std::uintptr_t value = 0;
     CHECK(in_signal::parse_hexadecimal(text, value) == expected);
@@ -164,4 +184,44 @@ TEST_CASE("which signals a thread blocks is told for all of them", "[tasks]") {
         CHECK(in_signal::blocks(other.id, number) == expected);
     }
     CHECK_FALSE(in_signal::blocks(other.id, 0));
+}
+
+TEST_CASE("a mask is read whatever pieces the text comes in, and only if it is one", "[tasks]") {
+    std::string const text = "Name:\tSigBlk:\nSigBl\nSigBlk:\t00000000000102f0\nSigBlk:\tffffffffffffffff\n";
+    for (std::size_t piece = 1; piece <= text.size(); ++piece) {
+        INFO(piece);
+        CHECK(mask_in(text, piece).known());
+        CHECK(mask_in(text, piece).mask() == 0x102f0);
+    }
+    CHECK_FALSE(mask_in("\nSigBlk:\t000000000001", 512).known());
+    CHECK_FALSE(mask_in("\nSigBlk:\t00000000000102F0\n", 512).known());
+    CHECK_FALSE(mask_in("\nSigBlk:\t0000 00000001020\n", 512).known());
+    CHECK_FALSE(mask_in("SigBlk:\t00000000000102f0\n", 512).known());  // no line of its own
+    CHECK(mask_in("\nSigBlk:\t0000 00000001020\nSigBlk:\tffffffffffffffff\n", 7).done());
+    CHECK_FALSE(in_signal::blocks(test::thread_id(), -1));
+    CHECK_FALSE(in_signal::blocks(test::thread_id(), 65));
+}
+
+TEST_CASE("numbered entries of a directory are told apart from others, and a damaged record is the end", "[tasks]") {
+    std::string const good = directory_entry(std::string{"41\0\0\0", 5}, 24);
+    std::string const last = directory_entry(std::string{"42\0", 3}, 22);
+    CHECK(numbers_in(good + last) == std::vector<int>{41, 42});
+    CHECK(numbers_in(directory_entry(std::string{".\0..", 5}, 24) + last) == std::vector<int>{42});
+    CHECK(numbers_in(directory_entry(std::string{"7a\0\0\0", 5}, 24) + last) == std::vector<int>{42});
+    CHECK(numbers_in(directory_entry(std::string{"99999999999\0", 12}, 31) + last) == std::vector<int>{42});
+    CHECK(numbers_in(directory_entry("12345", 24) + last) == std::vector<int>{42});  // no end
+    CHECK(numbers_in(good + directory_entry(std::string{"1\0", 2}, 0) + last) == std::vector<int>{41});
+    CHECK(numbers_in(good + directory_entry(std::string{"1\0", 2}, 40000) + last) == std::vector<int>{41});
+    CHECK(numbers_in(good + directory_entry("", 19)) == std::vector<int>{41});
+    CHECK(numbers_in("").empty());
+}
+
+TEST_CASE("a state is a letter", "[tasks]") {
+    CHECK(in_signal::parse_task_state("12 (a) b) S 1 2") == 'S');
+    CHECK(in_signal::parse_task_state("12 (a) 7") == '?');
+    CHECK(in_signal::parse_task_state("12 (a) ") == '?');
+    CHECK(in_signal::parse_task_state("") == '?');
+    CHECK_FALSE(in_signal::parse_where_it_waits("running").known);
+    CHECK_FALSE(in_signal::parse_where_it_waits("0 0x0 0x0").known);
+    CHECK(in_signal::parse_where_it_waits("-1 0x7f 0x55").pc == 0x55);
 }

@@ -41,7 +41,7 @@ inline part_number demangle_parser::encoding(bool outermost) noexcept {
     part_number whole = name(facts);
     if (whole != 0 && peek() != '\0' && peek() != 'E' && peek() != '.') {
         bool const templated = facts.templated && !facts.resultless;
-        part_number const result = templated ? type() : part_number{0};
+        part_number const result = templated ? result_type() : part_number{0};
         part_number const list = templated && result == 0 ? part_number{0} : parameters();
         part_number const function =
             list == 0 ? part_number{0}
@@ -66,6 +66,8 @@ inline part_number demangle_parser::special_of_t() noexcept {
     if (kind == 'h' || kind == 'v' || kind == 'c') {
         bool const offsets = kind == 'c' ? call_offset('\0') && call_offset('\0') : call_offset(kind);
         part_number const target = offsets ? encoding(false) : part_number{0};
+        // Only virtual functions have thunks, and no template is one ([temp.mem]).
+        if (at(target).kind == part::encoding && at(at(target).first).kind == part::instance) return 0;
         return target != 0 ? add(part::special, words, target) : part_number{0};
     }
     if (kind == 'C') {
@@ -125,6 +127,7 @@ inline part_number demangle_parser::name(name_facts& facts) noexcept {
     bool known = false;
     if (peek() == 'S' && peek(1) != 't') {
         whole = substitution(false);
+        if (!is_class(whole)) return 0;
         known = true;
     } else if (take('S', 't')) {
         whole = join(part::qualified, word('S', 't'), unqualified_name(0, facts));
@@ -144,7 +147,10 @@ inline part_number demangle_parser::nested_name(name_facts& facts) noexcept {
     facts.qualifiers = function_qualifiers();
     part_number whole = 0;
     while (!take('E')) {
-        if (whole != 0 && take('M')) continue;  // scope of a closure in a member's initializer
+        if (whole != 0 && take('M')) {  // scope of a closure in a member's or variable's initializer
+            if (certain_ > tree_.substitution_count) certain_ = tree_.substitution_count;
+            continue;
+        }
         bool const known = peek() == 'S' && peek(1) != 't';
         bool const space = peek() == 'S' && peek(1) == 't';
         if (peek() == 'S' && whole != 0) return 0;
@@ -164,7 +170,10 @@ inline part_number demangle_parser::nested_name(name_facts& facts) noexcept {
 
 inline part_number demangle_parser::nested_part(part_number scope, name_facts& facts) noexcept {
     char const c = peek();
-    if (c == 'S') return take('S', 't') ? word('S', 't') : substitution(true);
+    if (c == 'S') {
+        part_number const known = take('S', 't') ? word('S', 't') : substitution(true);
+        return is_class(known) ? known : part_number{0};
+    }
     if (c == 'T') return scope == 0 ? template_parameter() : part_number{0};
     if (c == 'D' && (peek(1) == 't' || peek(1) == 'T')) return 0;
     part_number const inner = unqualified_name(scope, facts);
@@ -192,12 +201,13 @@ inline part_number demangle_parser::local_name(name_facts& facts) noexcept {
     return join(part::local, function, inner);
 }
 
-// Nothing, "_" and one digit, or "__" and a number and "_".
+// Nothing, "_" and one digit, or "__" and a number and "_". More digits after one "_" some demanglers take for
+// one number, others for the begin of what follows.
 inline bool demangle_parser::discriminator() noexcept {
     std::size_t value = 0;
     if (!take('_')) return true;
     if (take('_')) return number(value) && take('_');
-    if (!is_digit(peek())) return false;
+    if (!is_digit(peek()) || is_digit(peek(1))) return false;
     ++at_;
     return true;
 }
@@ -258,6 +268,8 @@ inline part_number demangle_parser::source_name() noexcept {
     char const* const from = text_ + at_;
     auto const offset = static_cast<part_number>(at_);
     at_ += length;
+    for (std::size_t i = 0; i < length; ++i)
+        if (!is_in_names(from[i])) return 0;
     // GCC's and Clang's mark of an unnamed namespace: _GLOBAL__N_1, with '.' or '$' where allowed.
     bool anonymous = length >= 10 && from[9] == 'N' && (from[8] == '_' || from[8] == '.' || from[8] == '$');
     for (std::size_t i = 0; anonymous && i < 8; ++i) anonymous = from[i] == "_GLOBAL_"[i];

@@ -71,6 +71,8 @@ class demangle_parser {
     part_number type() noexcept;
     part_number type_unguarded() noexcept;
     part_number wrapped(part kind) noexcept;
+    bool is_reference(part_number number) const noexcept;
+    bool is_class(part_number number) const noexcept;
     part_number qualified_type() noexcept;
     part_number builtin_type() noexcept;
     part_number type_of_d() noexcept;
@@ -79,6 +81,7 @@ class demangle_parser {
     part_number class_type() noexcept;
     part_number vendor_qualified_type() noexcept;
     part_number function_type() noexcept;
+    part_number result_type() noexcept;
     part_number array_type() noexcept;
     part_number member_pointer_type() noexcept;
     part_number parameters() noexcept;
@@ -112,6 +115,11 @@ class demangle_parser {
     static bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
     static bool is_lower(char c) noexcept { return c >= 'a' && c <= 'z'; }
     static bool is_upper(char c) noexcept { return c >= 'A' && c <= 'Z'; }
+    // Letters of all languages are written in UTF-8; '$' and '.' are the compilers' own.
+    static bool is_in_names(char c) noexcept {
+        bool const ours = is_digit(c) || is_lower(c) || is_upper(c) || c == '_' || c == '$' || c == '.';
+        return ours || static_cast<unsigned char>(c) >= 0x80;
+    }
 
     static constexpr std::size_t largest_number = 9999;
 
@@ -172,6 +180,10 @@ class demangle_parser {
     std::size_t size_;
     std::size_t at_ = 0;
     stack_budget budget_;
+    // Whether what stands in front of 'M' can be repeated depends on the compiler: up to version 12
+    // (-fabi-version=17) GCC does not count it. The numbers from there on may mean one part or the next, and
+    // are refused.
+    std::size_t certain_ = demangle_tree::most_substitutions + 1;
     bool in_conversion_ = false;  // template arguments belong to the operator, not to its type
 };
 

@@ -82,11 +82,9 @@ inline void demangle_printer::left_of_type(demangle_part const& here) noexcept {
         case part::rvalue_reference:
             return reference(here);
         case part::complex:
-            print(here.first);
-            return put(" _Complex");
+            return followed(here.first, " _Complex");
         case part::imaginary:
-            print(here.first);
-            return put(" _Imaginary");
+            return followed(here.first, " _Imaginary");
         case part::function:
             if (here.first == 0) return;
             left(here.first);
@@ -101,17 +99,23 @@ inline void demangle_printer::left_of_type(demangle_part const& here) noexcept {
             print(here.first);
             return put("::*");
         case part::vendor_qualified:
-            print(here.first);
-            put(' ');
+            followed(here.first, " ");
             return print(here.second);
         case part::vector:
-            print(here.first);
-            put(" __vector(");
+            followed(here.first, " __vector(");
             put_number(here.second);
             return put(')');
         default:
             failed_ = true;
     }
+}
+
+// A mark behind a whole type; on one that declares around something it would have to stand in the middle, and
+// no compiler allows it there.
+inline void demangle_printer::followed(part_number type, char const* mark) noexcept {
+    if (has_right(type)) failed_ = true;
+    print(type);
+    put(mark);
 }
 
 inline void demangle_printer::left_of_rest(demangle_part const& here) noexcept {
@@ -272,12 +276,14 @@ inline void demangle_printer::instance(demangle_part const& here) noexcept {
     put('>');
 }
 
-// A const parameter of const type is const once ([dcl.type.cv]).
+// A const parameter of const type is const once ([dcl.type.cv]), and an array is what its elements are.
 inline std::uint8_t demangle_printer::new_flags(demangle_part const& here) const noexcept {
     unsigned flags = here.flags;
     place inner = resolved(here.first);
-    for (unsigned hops = 0; hops < 16 && at(inner.number).kind == part::qualified_type; ++hops) {
-        flags &= ~static_cast<unsigned>(at(inner.number).flags);
+    for (unsigned hops = 0; hops < 16; ++hops) {
+        part const kind = at(inner.number).kind;
+        if (kind != part::qualified_type && kind != part::array) break;
+        flags &= ~static_cast<unsigned>(at(inner.number).flags);  // an array has none itself
         inner.number = at(inner.number).first;
         inner = resolved(inner);
     }
@@ -298,8 +304,8 @@ inline void demangle_printer::function_end(demangle_part const& here) noexcept {
     put('(');
     list(here.second);
     put(')');
-    if (here.first != 0) right(here.first);
     qualifiers(here.flags);
+    if (here.first != 0) right(here.first);
 }
 
 inline void demangle_printer::encoding(demangle_part const& here) noexcept {

@@ -100,6 +100,7 @@ class demangle_printer {
     void left_of_name(demangle_part const& here) noexcept;
     void left_of_type(demangle_part const& here) noexcept;
     void left_of_rest(demangle_part const& here) noexcept;
+    void followed(part_number type, char const* mark) noexcept;
     void right(part_number number) noexcept;
     void declarator(part_number inner, char const* mark) noexcept;
     bool qualified_function(part_number number) const noexcept;
@@ -164,6 +165,10 @@ inline bool demangle_printer::has_right(part_number number) noexcept {
             case part::lvalue_reference:
             case part::rvalue_reference:
             case part::qualified_type:
+            case part::vendor_qualified:
+            case part::complex:
+            case part::imaginary:
+            case part::vector:
                 here.number = what.first;
                 break;
             case part::member_pointer:
@@ -227,6 +232,7 @@ inline std::size_t demangle_printer::pack_size(part_number number, unsigned dept
 inline void demangle_printer::expansion(part_number inner) noexcept {
     std::size_t const count = element_ == no_element ? pack_size(inner, 0) : no_element;
     if (count == no_element) {
+        if (scope_ == nullptr || !scope_->generic_lambda) failed_ = true;  // there is no pack
         put('(');
         print(inner);
         return put(")...");

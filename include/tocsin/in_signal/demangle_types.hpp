@@ -53,7 +53,19 @@ inline part_number demangle_parser::type_unguarded() noexcept {
 
 inline part_number demangle_parser::wrapped(part kind) noexcept {
     ++at_;
-    return remembered(wrap(kind, type()));
+    part_number const inner = type();
+    bool const reference = kind == part::lvalue_reference || kind == part::rvalue_reference;
+    if (reference && is_reference(inner)) return 0;
+    bool const two_numbers = kind == part::complex || kind == part::imaginary;
+    if (two_numbers && at(inner).kind != part::word && at(inner).kind != part::parameter) return 0;
+    return remembered(wrap(kind, inner));
+}
+
+// There are no references to references and no const references ([dcl.ref]), except by way of a template
+// parameter.
+inline bool demangle_parser::is_reference(part_number number) const noexcept {
+    part const kind = at(number).kind;
+    return kind == part::lvalue_reference || kind == part::rvalue_reference;
 }
 
 inline part_number demangle_parser::builtin_type() noexcept {
@@ -81,7 +93,29 @@ inline std::uint8_t demangle_parser::function_qualifiers() noexcept {
     return static_cast<std::uint8_t>(flags);
 }
 
-// A qualified function type is one type: the qualifiers are those of `this`.
+// What can be the scope of a name, have template arguments or members: not a pointer, not a function's type.
+inline bool demangle_parser::is_class(part_number number) const noexcept {
+    demangle_part const& here = at(number);
+    switch (here.kind) {
+        case part::identifier:
+        case part::anonymous:
+        case part::qualified:
+        case part::instance:
+        case part::parameter:
+        case part::tagged:
+        case part::lambda:
+        case part::unnamed:
+        case part::local:
+            return true;
+        case part::word:
+            return demangle_words[here.first].code[0] == 'S' || demangle_words[here.first].code[0] == '1';
+        default:
+            return false;
+    }
+}
+
+// A qualified function type is one type: the qualifiers are those of `this`. All qualifiers of a type are
+// written at once.
 inline part_number demangle_parser::qualified_type() noexcept {
     std::uint8_t const flags = qualifiers();
     if (peek() == 'F' || (peek() == 'D' && (peek(1) == 'o' || peek(1) == 'x'))) {
@@ -90,7 +124,11 @@ inline part_number demangle_parser::qualified_type() noexcept {
         return remembered(inner);
     }
     part_number const inner = type();
-    if (inner == 0 || at(inner).kind == part::function) return 0;
+    part const kind = at(inner).kind;
+    if (inner == 0 || kind == part::function || kind == part::qualified_type || is_reference(inner)) return 0;
+    bool const can_be_restrict =
+        kind == part::pointer || kind == part::member_pointer || kind == part::parameter;
+    if ((flags & is_restrict) != 0 && !can_be_restrict) return 0;
     return remembered(add(part::qualified_type, inner, 0, 0, flags));
 }
 
@@ -125,6 +163,7 @@ inline part_number demangle_parser::type_of_s() noexcept {
     if (peek(1) == 't') return remembered(class_type());
     part_number const known = substitution(false);
     if (known == 0 || peek() != 'I') return known;
+    if (!is_class(known)) return 0;
     return remembered(join(part::instance, known, template_arguments()));
 }
 
@@ -159,7 +198,7 @@ inline part_number demangle_parser::function_type() noexcept {
     if (take('D', 'o')) flags |= is_noexcept;
     if (!take('F')) return 0;
     take('Y');
-    part_number const result = type();
+    part_number const result = result_type();
     part_number const list = result == 0 ? part_number{0} : parameters();
     if (take('R'))
         flags |= is_lvalue;
@@ -167,6 +206,13 @@ inline part_number demangle_parser::function_type() noexcept {
         flags |= is_rvalue;
     if (list == 0 || !take('E')) return 0;
     return add(part::function, result, list, 0, static_cast<std::uint8_t>(flags));
+}
+
+// Functions return neither functions nor arrays ([dcl.fct]).
+inline part_number demangle_parser::result_type() noexcept {
+    part_number const result = type();
+    part const kind = at(at(result).kind == part::qualified_type ? at(result).first : result).kind;
+    return kind == part::function || kind == part::array ? part_number{0} : result;
 }
 
 // One or more types; "v" alone is none.
@@ -194,13 +240,15 @@ inline part_number demangle_parser::array_type() noexcept {
     auto const length = static_cast<part_number>(at_ - begin);
     part_number bound = 0;
     if (length != 0 && (bound = add(part::identifier, begin, length)) == 0) return 0;
-    return take('_') ? wrap(part::array, type(), bound) : part_number{0};
+    part_number const element = take('_') ? type() : part_number{0};
+    if (at(element).kind == part::function || is_reference(element)) return 0;
+    return wrap(part::array, element, bound);
 }
 
 inline part_number demangle_parser::member_pointer_type() noexcept {
     if (!take('M')) return 0;
     part_number const owner_class = type();
-    return owner_class == 0 ? part_number{0} : join(part::member_pointer, owner_class, type());
+    return !is_class(owner_class) ? part_number{0} : join(part::member_pointer, owner_class, type());
 }
 
 // S_ S0_ ... by number, the others by letter.
@@ -219,7 +267,7 @@ inline part_number demangle_parser::substitution(bool is_scope) noexcept {
         if (index >= demangle_tree::most_substitutions) return 0;
     }
     if (at_ != begin) ++index;
-    if (!take('_') || index >= tree_.substitution_count) return 0;
+    if (!take('_') || index >= tree_.substitution_count || index + 1 >= certain_) return 0;
     return tree_.substitutions[index];
 }
 

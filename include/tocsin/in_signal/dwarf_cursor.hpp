@@ -12,17 +12,6 @@
 
 namespace tocsin::in_signal {
 
-// What one walk may spend, in reads and steps. An ordinary frame costs 50 to 200.
-struct work {
-    std::uint64_t left;
-
-    bool spend(std::uint64_t steps = 1) noexcept {
-        if (left < steps) return false;
-        left -= steps;
-        return true;
-    }
-};
-
 class dwarf_cursor {
   public:
     dwarf_cursor(careful_reader& memory, work& budget, std::uintptr_t at, std::uintptr_t end) noexcept

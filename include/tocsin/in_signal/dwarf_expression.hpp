@@ -62,6 +62,7 @@ class dwarf_expression {
     void jump(std::uint8_t operation, std::uintptr_t begin, dwarf_cursor& code) noexcept {
         std::intptr_t const distance = code.take<std::int16_t>();
         if (operation == 0x28 && pop() == 0) return;
+        if (!code.budget().spend(work_of_question)) ok_ = false;  // may lead to another page each time
         std::uintptr_t const to = code.at() + static_cast<std::uintptr_t>(distance);
         if (to < begin || to > code.end() || !code.ok())
             ok_ = false;
@@ -139,10 +140,10 @@ class dwarf_expression {
     bool of_stack(std::uint8_t operation, dwarf_cursor& code) noexcept {
         switch (operation) {
             case 0x06:
-                dereference(8);
+                dereference(8, code.budget());
                 return true;
             case 0x94:
-                dereference(code.byte());
+                dereference(code.byte(), code.budget());
                 return true;
             case 0x12:
                 push(peek(0));
@@ -172,10 +173,11 @@ class dwarf_expression {
         }
     }
 
-    void dereference(unsigned bytes) noexcept {
+    void dereference(unsigned bytes, work& budget) noexcept {
         std::uintptr_t const address = pop();
         std::uint64_t value = 0;  // both machines are little-endian
-        if (!ok_ || bytes == 0 || bytes > sizeof(value) || !stack_.read_bytes(address, &value, bytes))
+        if (!ok_ || !budget.spend(work_of_question) || bytes == 0 || bytes > sizeof(value) ||
+            !stack_.read_bytes(address, &value, bytes))
             ok_ = false;
         else
             push(value);

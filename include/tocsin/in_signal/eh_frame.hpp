@@ -139,7 +139,9 @@ class eh_frame {
         detail::any_segment(module.begin, search_, [&](ElfW(Phdr) const& segment) noexcept {
             if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0) return false;
             std::uintptr_t const begin = (module.bias + segment.p_vaddr + 7) & ~std::uintptr_t{7};
-            for (std::uintptr_t at = begin; at - begin < segment.p_memsz && left != 0; at += 8, --left) {
+            for (std::uintptr_t at = begin; at - begin < segment.p_memsz && module.holds(at); at += 8) {
+                if (left == 0 || budget_.left == 0) return true;
+                --left;
                 if (!looks_like_first(module, at)) continue;
                 recognised_ = at;
                 return true;
@@ -251,10 +253,10 @@ class eh_frame {
     }
 
     // One page memory each, so that the three places a look-up jumps between do not evict one another.
-    careful_reader search_;
-    careful_reader records_;
-    careful_reader shared_;
     work& budget_;
+    careful_reader search_{budget_};
+    careful_reader records_{budget_};
+    careful_reader shared_{budget_};
     header header_{};
     frame_entry kept_{};
     std::uintptr_t shared_at_ = 0;

@@ -2,13 +2,15 @@
 // An ELF file, or an object mapped in this process, read without trusting it.
 //
 // Runs in the handler. Files are read with pread(2), never mapped: a file that is cut short under a mapping
-// is a SIGBUS. Memory is read through probes. Each offset and size is checked where it is used, sections,
-// segments and notes are counted, and what does not fit is "not there". Little-endian ELF of 64 bits only.
-// Tables inside compressed sections (.gnu_debugdata) are not read.
+// is a SIGBUS. Only regular files are opened: a FIFO could hold us or wake its writer, and a device may do
+// something when it is opened. Memory is read through probes. Each offset and size is checked where it is
+// used, sections, segments and notes are counted, and what does not fit is "not there". Little-endian ELF of
+// 64 bits only. Tables inside compressed sections (.gnu_debugdata) are not read.
 #pragma once
 
 #include <elf.h>
 #include <errno.h>
+#include <sys/stat.h>
 
 #include <tocsin/in_signal/format.hpp>
 #include <tocsin/in_signal/memory.hpp>
@@ -46,11 +48,16 @@ class elf_image {
     elf_image(elf_image const&) = delete;
     elf_image& operator=(elf_image const&) = delete;
 
-    // O_NONBLOCK: a FIFO that somebody put there must not hold us; pread refuses it afterwards.
+    // Asked twice, because the path may have come to mean something else between; for that moment the flags
+    // see to it that a FIFO does not hold us and a terminal does not become ours.
     bool open_file(char const* path) noexcept {
         close();
+        struct ::stat about;
+        if (system_call(SYS_newfstatat, AT_FDCWD, as_word(path), as_word(&about), 0) != 0) return false;
+        if (!worth_opening(about)) return false;
         fd_ = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-        return fd_ >= 0 && read_header();
+        if (fd_ < 0 || system_call(SYS_fstat, fd_, as_word(&about)) != 0) return false;
+        return worth_opening(about) && read_header();
     }
 
     // An object whose ELF header is mapped at `header`: the vdso, or one whose file is gone.
@@ -61,6 +68,7 @@ class elf_image {
     }
 
     bool in_memory() const noexcept { return base_ != 0; }
+    int fd() const noexcept { return fd_; }
     Elf64_Ehdr const& header() const noexcept { return header_; }
 
     // Reads exactly `size` bytes at an offset in the file (from the header on, in memory).
@@ -95,6 +103,11 @@ class elf_image {
         section_count_ = segment_count_ = 0;
     }
 
+    // Files without a size are /proc's, where reading can be consuming. glibc's and musl's struct stat is the
+    // kernel's on both architectures.
+    static bool worth_opening(struct ::stat const& about) noexcept {
+        return S_ISREG(about.st_mode) && about.st_size >= static_cast<off_t>(sizeof(Elf64_Ehdr));
+    }
     bool read_header() noexcept;
     bool find_bias() noexcept;
     bool find_note(std::uint64_t offset, std::uint64_t size, std::uint64_t alignment, build_id& id) noexcept;
@@ -161,11 +174,15 @@ inline bool elf_image::read_header() noexcept {
     return true;
 }
 
+// The section table of most objects is not loaded; where it would be lies the object's own data, or another's.
+// The vdso's is there.
 inline bool elf_image::find_bias() noexcept {
     Elf64_Phdr one{};
     for (std::uint64_t i = 0; segment(i, one); ++i) {
         if (one.p_type != PT_LOAD || one.p_offset != 0) continue;
         bias_ = base_ - one.p_vaddr;
+        std::uint64_t const table = section_count_ * sizeof(Elf64_Shdr);
+        if (table > one.p_filesz || header_.e_shoff > one.p_filesz - table) section_count_ = 0;
         return true;
     }
     return false;

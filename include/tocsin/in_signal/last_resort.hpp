@@ -47,20 +47,19 @@ inline void write_one_line(report_order const& order, int fd) noexcept {
 // The whole report; what a fault leaves of it; a line. Answers an errno, or 0.
 inline int write_in_steps(table& in, report_desk& desk, report_order const& order, int fd,
                           report_writer writer) noexcept {
-    kernel_set before = 0;
-    change_mask(SIG_BLOCK, nullptr, &before);
     int result = EFAULT;
     auto const write_it = [&]() noexcept { result = writer(in, desk, order, fd); };
-    bool whole = false;
-    if (desk.clock_signal != 0) {
-        stage_clock const until{desk.whole_clock, desk.clock_signal, whole_patience};
-        whole = attempt(desk.steps, write_it);
-    } else {
-        whole = attempt(desk.steps, write_it);
-    }
+    kernel_set before = 0;
+    change_mask(SIG_BLOCK, nullptr, &before);
+    bool const limited = desk.clock_signal != 0;
+    bool const whole =
+        limited ? attempt_within(desk.steps, desk.whole_clock, desk.clock_signal, whole_patience, write_it)
+                : attempt(desk.steps, write_it);
     give_back_second_choice(in);
     if (whole) return result;
+    if (limited) stage::stop(desk.clock);
     change_mask(SIG_SETMASK, &before, nullptr);
+    keep_mask(desk.steps);
     if (!step(desk, 2 * last_patience, [&]() noexcept { write_raw_report(in, order, fd); }))
         step(desk, 2 * last_patience, [&]() noexcept { write_one_line(order, fd); });
     return EFAULT;

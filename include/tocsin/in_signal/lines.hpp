@@ -46,7 +46,9 @@ template <class Take>
 bool each_line(line_source const* source, std::uintptr_t instruction, Take take) noexcept {
     static_assert(std::is_nothrow_invocable_v<Take&, line_answer const&>);
     if (source == nullptr) return false;
-    take_line const forward = [](void* to, line_answer const& one) noexcept { (*static_cast<Take*>(to))(one); };
+    take_line const forward = [](void* to, line_answer const& one) noexcept {
+        (*static_cast<Take*>(to))(one);
+    };
     return source->find(source->state, instruction, forward, &take);
 }
 

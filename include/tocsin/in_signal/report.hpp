@@ -114,7 +114,8 @@ class report {
         int const main = getpid();
         if (main != first && tgkill(main, main, 0) == 0) show_other(main, self);
         int const listed = each_task([&](int thread) noexcept {
-            if (thread != main && thread != first) show_other(thread, self);
+            bool const clock = thread == sender_of(desk_.clock) || thread == sender_of(desk_.whole_clock);
+            if (thread != main && thread != first && !clock) show_other(thread, self);
         });
         for (std::uint32_t i = 0; i < desk_.groups.count(); ++i) show_group(desk_.groups.group(i));
         return listed;
@@ -243,6 +244,7 @@ using report_writer = int (*)(table&, report_desk&, report_order const&, int fd)
 template <class Form>
 int write_report(table& in, report_desk& desk, report_order const& order, int fd) noexcept {
     report<Form> whole{in, desk, order, fd};
+    keep_mask(desk.steps);  // with the signals that writing may cause
     whole.write_all();
     return whole.error();
 }

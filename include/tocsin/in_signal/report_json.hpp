@@ -28,15 +28,19 @@ struct json_form {
         if (order.hang != 0) to.text.text(R"(,"unfed_ms":)").decimal(order.hang / 1'000'000);
         if (order.watchdog != nullptr) to.text.text(R"(,"watchdog":)").json(order.watchdog);
         if (order.title != nullptr) to.text.text(R"(,"title":)").json(order.title);
-        if (to.overflow != nullptr) to.text.text(R"(,"stack_overflow":true,"stack_bytes":)").decimal(to.overflow->size());
-        if (char const* const words = last_words_for(to))
-            to.text.text(R"(,"last_words":)").json(words, length_of(words, longest_last_words), 4096);
+        if (to.overflow != nullptr)
+            to.text.text(R"(,"stack_overflow":true,"stack_bytes":)").decimal(to.overflow->size());
+        if (char const* const said = last_words_for(to))
+            to.text.text(R"(,"last_words":)").json(said, length_of(said, longest_last_words), 4096);
         to.text.text(R"(,"merged":)").decimal(order.merged).character('}');
         to.out.put(to.text);
     }
 
     static void thread(report_sheet& to, thread_view const& of) noexcept {
-        to.text.text(R"({"type":"thread","id":)").decimal(of.thread).text(R"(,"name":)").json(of.name, of.name_size);
+        to.text.text(R"({"type":"thread","id":)")
+            .decimal(of.thread)
+            .text(R"(,"name":)")
+            .json(of.name, of.name_size);
         if (of.first) to.text.text(R"(,"first":true)");
         if (of.self) to.text.text(R"(,"writes_report":true)");
         if (of.group != nullptr && of.group->members > 1) same_place(to, *of.group);
@@ -46,7 +50,8 @@ struct json_form {
         }
         crumbs(to, of);
         if (of.walked == nullptr) {
-            to.text.text(R"(,"no_stack":)").json(of.self ? "it writes this report" : reason_for_silence(of.source));
+            to.text.text(R"(,"no_stack":)")
+                .json(of.self ? "it writes this report" : reason_for_silence(of.source));
             to.text.text(R"(,"state":")").character(printable_state(task_state(of.thread))).character('"');
             task_file<64> const wchan{of.thread, "wchan"};
             if (wchan.size() > 1) to.text.text(R"(,"wchan":)").json(wchan.text(), wchan.size());
@@ -66,14 +71,23 @@ struct json_form {
     }
 
     static void registers_of(report_sheet& to, registers const& all) noexcept {
-        to.text.text(R"({"type":"registers",")").text(machine::pc_name).text(R"(":")").hexadecimal(all.pc).character('"');
+        to.text.text(R"({"type":"registers",")")
+            .text(machine::pc_name)
+            .text(R"(":")")
+            .hexadecimal(all.pc)
+            .character('"');
         for (unsigned i = 0; i < machine::named_registers; ++i)
             if (all.knows(i))
-                to.text.text(",\"").text(machine::register_names[i]).text(R"(":")").hexadecimal(all.value[i]).character('"');
+                to.text.text(",\"")
+                    .text(machine::register_names[i])
+                    .text(R"(":")")
+                    .hexadecimal(all.value[i])
+                    .character('"');
         to.out.put(to.text.character('}'));
     }
 
-    static void source_line(report_sheet& to, std::uintptr_t pc, unsigned depth, line_answer const& at) noexcept {
+    static void source_line(report_sheet& to, std::uintptr_t pc, unsigned depth,
+                            line_answer const& at) noexcept {
         to.text.text(R"({"type":"line","pc":")").hexadecimal(pc).text(R"(","file":)").json(at.file);
         to.text.text(R"(,"line":)").decimal(at.line);
         if (depth != 0) to.text.text(R"(,"inlined_into_depth":)").decimal(depth);
@@ -88,7 +102,8 @@ struct json_form {
         each_loaded_object([&](loaded_object const& object) noexcept {
             to.text.text(R"({"type":"object","begin":")").hexadecimal(object.begin).text(R"(","end":")");
             to.text.hexadecimal(object.end).text(R"(","path":)").json(object.path);
-            if (object.id.known()) to.text.text(R"(,"build_id":")").bytes(object.id.bytes, object.id.size).character('"');
+            if (object.id.known())
+                to.text.text(R"(,"build_id":")").bytes(object.id.bytes, object.id.size).character('"');
             to.out.put(to.text.character('}'));
         });
     }
@@ -112,7 +127,9 @@ struct json_form {
         char const* const reason = reason_of(signal, what.code());
         if (*reason != '\0') to.text(R"(,"reason":)").json(reason);
         if (what.is_from_processor())
-            to.text(R"(,"address":")").hexadecimal(reinterpret_cast<std::uintptr_t>(what.address())).character('"');
+            to.text(R"(,"address":")")
+                .hexadecimal(reinterpret_cast<std::uintptr_t>(what.address()))
+                .character('"');
         else if (what.pid() != 0)
             to.text(R"(,"sender":)").decimal(what.pid()).text(R"(,"sender_user":)").decimal(what.uid());
     }
@@ -166,9 +183,16 @@ struct json_form {
             to.text.text(more ? "," : "").text(R"({"number":)").decimal(of.number_of(i));
             to.text.text(R"(,"pc":")").hexadecimal(shown.pc).character('"');
             if (shown.name != nullptr)
-                to.text.text(R"(,"function":)").json(shown.name, shown.name_size, 1024).text(R"(,"offset":)").decimal(shown.offset);
+                to.text.text(R"(,"function":)")
+                    .json(shown.name, shown.name_size, 1024)
+                    .text(R"(,"offset":)")
+                    .decimal(shown.offset);
             if (shown.module != nullptr)
-                to.text.text(R"(,"object":)").json(shown.module).text(R"(,"object_offset":")").hexadecimal(shown.in_module).character('"');
+                to.text.text(R"(,"object":)")
+                    .json(shown.module)
+                    .text(R"(,"object_offset":")")
+                    .hexadecimal(shown.in_module)
+                    .character('"');
             to.text.character('}');
             more = true;
         }

@@ -13,8 +13,7 @@ namespace tocsin::in_signal {
 template <class Step>
 bool step(report_desk& desk, std::uint64_t limit, Step const& take) noexcept {
     if (limit == 0 || desk.clock_signal == 0) return attempt(desk.steps, take);
-    stage_clock const until{desk.clock, desk.clock_signal, limit};
-    return attempt(desk.steps, take);
+    return attempt_within(desk.steps, desk.clock, desk.clock_signal, limit, take);
 }
 
 }  // namespace tocsin::in_signal

@@ -23,13 +23,11 @@ struct report_seat {
 // A fault in the middle of a report's step, or the end of the step's time. True if that is all that this signal is.
 inline bool ends_a_step(report_seat& seat, arrival& a) noexcept {
     if (a.context == nullptr) return false;
+    if (end_stage(seat.steps, seat.whole_clock, *a.context) || end_stage(seat.steps, seat.clock, *a.context)) return true;
     bool const by_abort = a.signal == SIGABRT && a.info->si_code == SI_TKILL && a.info->si_pid == a.pid();
     bool const of_its_own = by_abort || a.info->si_code > 0;
-    bool const from_clock = is_stage_signal(seat.clock, *a.info) || is_stage_signal(seat.whole_clock, *a.info);
-    bool const all_due = is_due(seat.whole_clock);
-    unsigned const steps = attempts_under_way(seat.steps);
-    if (steps == 0 || (!of_its_own && !all_due && !is_due(seat.clock))) return from_clock;
-    return step_back(seat.steps, *a.context, all_due ? 1 : steps);
+    if (of_its_own && step_back(seat.steps, *a.context)) return true;
+    return is_stage_signal(seat.clock, *a.info) || is_stage_signal(seat.whole_clock, *a.info);
 }
 
 inline report_seat* seat_of(table& in) noexcept {

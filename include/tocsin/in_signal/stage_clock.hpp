@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
 // A signal for the calling thread if a step takes too long.
 //
-// Runs in the handler, and on any ordinary thread. The means is a POSIX timer that signals this thread alone; where the
-// kernel refuses one (EAGAIN at RLIMIT_SIGPENDING, EPERM under a sandbox), a thread that lives in registers alone, waits
-// on a futex and then sends the signal. Neither needs a heap, a lock or libc. The signal must have a handler and be
-// unblocked on this thread; the handler asks is_stage_signal() whether it is one of these, and end_stage() ends the step
-// that attempt_within() runs.
+// Runs in the handler, and on any ordinary thread. The means is a POSIX timer that signals this thread alone; where
+// the kernel refuses one (EAGAIN at RLIMIT_SIGPENDING, EPERM under a sandbox), a thread that lives in registers alone,
+// waits on a futex and then sends the signal. Neither needs a heap, a lock or libc. The signal must have a handler and
+// be unblocked on this thread; the handler asks is_stage_signal() whether it is one of these, and end_stage() ends the
+// step that attempt_within() runs.
 //
 // alarm(2) and setitimer(2) are left alone: they belong to the program, and signal the process instead of the thread.
 // The kernel merges standard signals: a foreign one of the same number that is pending takes the place of this one, so
-// a handler should ask is_due() whatever has arrived. Time is CLOCK_MONOTONIC: it stands while the machine is suspended.
+// a handler should call end_stage() whatever has arrived. Time is CLOCK_MONOTONIC: it stands while the machine is
+// suspended. Under ThreadSanitizer, which puts signals off until a libc call, a step that makes none is not ended.
 #pragma once
 
 #include <errno.h>
@@ -97,8 +98,12 @@ inline std::uintptr_t mark(stage_memory const& of, std::uint32_t state) noexcept
     return owner_mark(of) | (state >> 2 & 0xffffU);
 }
 
+// A clock around this one may end the step anywhere here and in stop(): what is about to be made is noted beforehand,
+// and struck out when it is gone. To delete a timer twice is harmless: the kernel counts their numbers upwards.
 inline bool start_timer(stage_memory& in, std::uint32_t state) noexcept {
     stage_orders& to = in.orders;
+    in.timer = -1;
+    in.means = stage_means::timer;
     event const wanted{mark(in, state), to.signal, to_thread, to.thread, {}};
     if (system_call(SYS_timer_create, CLOCK_MONOTONIC, as_word(&wanted), as_word(&in.timer)) != 0) return false;
     itimerspec const once{{0, 0}, to.until};
@@ -111,7 +116,8 @@ inline bool start_timer(stage_memory& in, std::uint32_t state) noexcept {
 inline bool start_thread(stage_memory& in, std::uint32_t state) noexcept {
     constexpr long flags = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000 | 0x100000 | 0x200000;
     stage_orders& to = in.orders;
-    if (to.sender.load() != 0) return false;
+    if (to.sender.load() != 0) return false;  // of an earlier clock
+    in.means = stage_means::thread;
     to.armed = state;
     to.info = siginfo_t{};
     to.info.si_signo = to.signal;
@@ -146,16 +152,15 @@ inline void stop(stage_memory& in) noexcept {
     std::uint32_t state = orders.state.load();
     while (!orders.state.compare_exchange(state, (state & ~3U) | (phase(state) >= expired ? cancelled : idle))) {
     }
-    stage_means const means = in.means;
-    in.means = stage_means::none;
     if (orders.process != getpid()) {  // neither timers nor threads come along to a child
         orders.sender.store(0);
-        return;
+    } else if (in.means == stage_means::timer) {
+        system_call(SYS_timer_delete, in.timer);
+    } else if (in.means == stage_means::thread) {
+        futex_wake(orders.state.address(), 1);
+        await_sender(orders);
     }
-    if (means == stage_means::timer) system_call(SYS_timer_delete, in.timer);
-    if (means != stage_means::thread) return;
-    futex_wake(orders.state.address(), 1);
-    await_sender(orders);
+    in.means = stage_means::none;
 }
 
 }  // namespace stage
@@ -200,12 +205,9 @@ class stage_clock {
         orders.until.tv_nsec = static_cast<long>(memory.deadline % 1'000'000'000U);
         state_ = (orders.state.load() & ~3U) + 4 + stage::armed;
         orders.state.store(state_);
-        if (stage::start_timer(memory, state_))
-            memory.means = stage_means::timer;
-        else if (stage::start_thread(memory, state_))
-            memory.means = stage_means::thread;
-        else
-            orders.state.store(state_ - stage::armed);
+        if (stage::start_timer(memory, state_) || stage::start_thread(memory, state_)) return;
+        memory.means = stage_means::none;
+        orders.state.store(state_ - stage::armed);
     }
     ~stage_clock() { cancel(); }
     stage_clock(stage_clock const&) = delete;

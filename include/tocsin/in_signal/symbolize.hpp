@@ -78,14 +78,16 @@ class address_namer {
     static constexpr std::uint64_t most_symbols = 20'000'000;
     static constexpr std::uint64_t most_steps = 100'000'000;
     static constexpr std::size_t longest_read = 4096;  // of a mangled name
+    static constexpr std::size_t usual_read = 256;
 
     void sort() noexcept;
     void sink(std::size_t root, std::size_t end) noexcept;
     bool from_table(elf_image& image, symbol_table const& table) noexcept;
     bool from_sections(elf_image& image, std::uint32_t type) noexcept;
     void from_debug_files(elf_image& image, char const* path, build_id const& id) noexcept;
+    void from_linked_file(elf_image& image, char const* path, build_id const& id) noexcept;
     bool from_debug_file(line const& path, build_id const& id) noexcept;
-    bool is_mapped_one(elf_image& image, std::uintptr_t header) noexcept;
+    bool is_mapped_one(elf_image& image, std::uintptr_t header, build_id& id) noexcept;
     bool scan(elf_image& image, symbol_table const& table) noexcept;
     void consider(Elf64_Sym const& symbol) noexcept;
     void answer(elf_image& image, symbol_table const& table) noexcept;
@@ -122,9 +124,8 @@ inline std::size_t address_namer::name_all(module_file const& module) noexcept {
     char const* const path = first == '\0' ? "/proc/self/exe" : module.path;
     {
         elf_image image;
-        if (image.open_file(path) && is_mapped_one(image, module.header)) {
-            build_id id{};
-            image.find_build_id(id);
+        build_id id{};
+        if (image.open_file(path) && is_mapped_one(image, module.header, id)) {
             if (!from_sections(image, SHT_SYMTAB)) from_debug_files(image, path, id);
             if (!all_found()) from_sections(image, SHT_DYNSYM);
         }
@@ -136,14 +137,14 @@ inline std::size_t address_namer::name_all(module_file const& module) noexcept {
     return found_;
 }
 
-// A file replaced since it was mapped has other addresses: its names would be wrong.
-inline bool address_namer::is_mapped_one(elf_image& image, std::uintptr_t header) noexcept {
+// A file replaced since it was mapped has other addresses: its names would be wrong. Tells the file's build-id.
+inline bool address_namer::is_mapped_one(elf_image& image, std::uintptr_t header, build_id& id) noexcept {
+    image.find_build_id(id);
     if (header == 0) return true;
     elf_image loaded;
     if (!loaded.open_memory(header)) return false;
     build_id in_memory{};
-    build_id in_file{};
-    if (loaded.find_build_id(in_memory)) return image.find_build_id(in_file) && in_file.same_as(in_memory);
+    if (loaded.find_build_id(in_memory)) return id.same_as(in_memory);
     auto const* const a = reinterpret_cast<unsigned char const*>(&image.header());
     auto const* const b = reinterpret_cast<unsigned char const*>(&loaded.header());
     for (std::size_t i = 0; i < sizeof(Elf64_Ehdr); ++i)
@@ -173,21 +174,28 @@ inline void address_namer::from_debug_files(elf_image& image, char const* path, 
     candidate.text("/usr/lib/debug/.build-id/").bytes(id.bytes, 1).character('/');
     candidate.bytes(id.bytes + 1, id.size - 1).text(".debug").character('\0');
     if (from_debug_file(candidate, id)) return;
-    char* const name = text + longest_read;
+    // Beside the file itself: the loader's path is often that of a symbolic link somewhere else, and in the
+    // directory of /proc/self/exe nobody puts anything. By the thread, as the process has no descriptors left
+    // when its main thread has ended.
+    candidate.clear().text("/proc/thread-self/fd/").decimal(image.fd()).character('\0');
     char* const real = text + 2 * longest_read;
-    // /proc/self/exe lies in no directory where somebody would put such a file.
-    long const length = system_call(SYS_readlinkat, AT_FDCWD, as_word(path), as_word(real), longest_read - 1);
-    if (length > 0) {
-        real[length] = '\0';
-        path = real;
-    }
+    long const length = system_call(SYS_readlinkat, AT_FDCWD, as_word(text), as_word(real), longest_read - 1);
+    if (length > 0) real[length] = '\0';
+    from_linked_file(image, length > 0 && real[0] == '/' ? real : path, id);
+}
+
+// By the name in the file, in the directories that belong to `path`.
+inline void address_namer::from_linked_file(elf_image& image, char const* path, build_id const& id) noexcept {
+    auto* const text = reinterpret_cast<char*>(memory_.scratch);
+    char* const name = text + longest_read;
     std::size_t directory = 0;
-    for (std::size_t i = 0; path[i] != '\0' && i < longest_read; ++i)
+    for (std::size_t i = 0; i < longest_read && path[i] != '\0'; ++i)
         if (path[i] == '/') directory = i + 1;
     if (directory == 0 || !image.find_debug_link(name, 256)) return;
     for (std::size_t i = 0; name[i] != '\0'; ++i)
         if (name[i] == '/') return;
-    candidate.clear().text(path, directory).text(name).character('\0');
+    line candidate{text, longest_read};
+    candidate.text(path, directory).text(name).character('\0');
     if (from_debug_file(candidate, id)) return;
     candidate.clear().text(path, directory).text(".debug/").text(name).character('\0');
     if (from_debug_file(candidate, id)) return;
@@ -247,13 +255,19 @@ inline bool address_namer::scan(elf_image& image, symbol_table const& table) noe
 }
 
 inline void address_namer::consider(Elf64_Sym const& symbol) noexcept {
+    ++steps_;
+    // The many that lie behind all addresses, or end before the first and are not the nearest there.
+    std::uint64_t const value = symbol.st_value;
+    std::uint64_t const first = queries_[0].address;
+    if (value > queries_[count_ - 1].address) return;
+    symbol_choice const& nearest = queries_[0].before;
+    if (value < first && first - value >= symbol.st_size && nearest.any && value < nearest.value) return;
     unsigned const type = ELF64_ST_TYPE(symbol.st_info);
     unsigned const binding = ELF64_ST_BIND(symbol.st_info);
     bool const function = type == STT_FUNC || type == STT_GNU_IFUNC;
     // Without type and size only what other files can see is a function's name, not a label inside one.
     bool const label = type == STT_NOTYPE && (symbol.st_size != 0 || binding != STB_LOCAL);
     if ((!function && !label) || symbol.st_shndx == SHN_UNDEF || symbol.st_shndx == SHN_ABS) return;
-    std::uint64_t const value = symbol.st_value;
     std::size_t low = 0;
     for (std::size_t high = count_; low < high;) {
         std::size_t const middle = low + (high - low) / 2;
@@ -262,7 +276,6 @@ inline void address_namer::consider(Elf64_Sym const& symbol) noexcept {
         else
             high = middle;
     }
-    ++steps_;
     if (low == count_) return;
     unsigned const visible = binding == STB_GLOBAL ? 2 : binding == STB_WEAK ? 1 : 0;
     symbol_choice const choice{value,
@@ -331,9 +344,12 @@ inline bool address_namer::store_name(elf_image& image, symbol_table const& tabl
     if (at == 0 || at >= table.strings_size || pool_.capacity - pool_.used < 2) return false;
     std::uint64_t const left = table.strings_size - at;
     auto* const text = reinterpret_cast<char*>(memory_.scratch);
-    std::size_t const wanted = left < longest_read ? left : longest_read;
-    std::size_t const got = image.read_some(table.strings + at, text, wanted);
+    std::size_t got = image.read_some(table.strings + at, text, left < usual_read ? left : usual_read);
     std::size_t size = length_of(text, got);
+    if (size == usual_read) {
+        got = image.read_some(table.strings + at, text, left < longest_read ? left : longest_read);
+        size = length_of(text, got);
+    }
     bool const whole = size < got;
     for (std::size_t i = 1; i < size; ++i)
         if (text[i] == '@') size = i;  // "name@@VERSION"

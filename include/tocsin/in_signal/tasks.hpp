@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The threads of this process, as /proc tells of them.
 //
-// Runs in the handler. Everything here may fail: /proc may be hidden, or another namespace's.
+// Runs in the handler. Everything here may fail: /proc may be hidden, or another namespace's. What is read is parsed
+// apart from the reading and without trust in it: a text that is not what the manual page describes says nothing.
 #pragma once
 
 #include <errno.h>
@@ -70,12 +71,11 @@ inline bool parse_hexadecimal(char const*& at, std::uintptr_t& value) noexcept {
 
 // proc(5), /proc/pid/syscall: the number of the system call and its six arguments, or -1 for a thread that waits
 // outside of one; then stack pointer and program counter. "running" for a thread that does not wait.
-inline waiting_at where_it_waits(int thread) noexcept {
-    task_file<256> const file{thread, "syscall"};
+inline waiting_at parse_where_it_waits(char const* at) noexcept {
     waiting_at found;
     std::uintptr_t last[2]{};
     unsigned count = 0;
-    for (char const* at = file.text(); file.size() != 0 && *at != '\0';) {
+    while (*at != '\0') {
         std::uintptr_t value = 0;
         if (!parse_hexadecimal(at, value)) {
             ++at;
@@ -92,15 +92,21 @@ inline waiting_at where_it_waits(int thread) noexcept {
     return found;
 }
 
+inline waiting_at where_it_waits(int thread) noexcept {
+    return parse_where_it_waits(task_file<256>{thread, "syscall"}.text());
+}
+
 // proc(5), /proc/pid/stat: the state is one letter, and follows the name, which may hold anything, in parentheses; '?'
 // if it cannot be known.
-inline char task_state(int thread) noexcept {
-    task_file<512> const stat{thread, "stat"};
+inline char parse_task_state(char const* at) noexcept {
     char state = '?';
-    for (char const* at = stat.text(); stat.size() != 0 && *at != '\0'; ++at)
+    for (; *at != '\0'; ++at)
         if (at[0] == ')' && at[1] == ' ' && at[2] != '\0') state = at[2];
-    return state;
+    bool const letter = (state >= 'A' && state <= 'Z') || (state >= 'a' && state <= 'z');
+    return letter ? state : '?';
 }
+
+inline char task_state(int thread) noexcept { return parse_task_state(task_file<512>{thread, "stat"}.text()); }
 
 // A thread that has ended, but is still listed: the main thread is, for as long as the process lives.
 inline bool has_ended(int thread) noexcept {
@@ -108,31 +114,74 @@ inline bool has_ended(int thread) noexcept {
     return state == 'Z' || state == 'X';
 }
 
-// True if `thread` blocks `signal`; false also if that cannot be known. proc(5), /proc/pid/status: a line SigBlk with
-// the mask in 16 digits. What stands before it has no bound (groups), so it is read piece by piece.
+// proc(5), /proc/pid/status: a line SigBlk with the mask in 16 digits. What stands before it has no bound (groups), so
+// the text is taken piece by piece.
+class blocked_mask {
+  public:
+    void take(char const* piece, std::size_t size) noexcept {
+        for (std::size_t i = 0; i < size && !done(); ++i) {
+            char const c = piece[i];
+            if (matched_ < blocked_field_size)
+                matched_ = c == blocked_field[matched_] ? matched_ + 1 : c == '\n' ? 1 : 0;
+            else
+                digit(c);
+        }
+    }
+    // No more is needed.
+    bool done() const noexcept { return digits_ >= 16; }
+    bool known() const noexcept { return digits_ == 16; }
+    kernel_set mask() const noexcept { return mask_; }
+
+  private:
+    void digit(char c) noexcept {
+        bool const decimal = c >= '0' && c <= '9';
+        if (!decimal && (c < 'a' || c > 'f')) {
+            digits_ = not_a_mask;
+            return;
+        }
+        mask_ = mask_ << 4 | static_cast<kernel_set>(decimal ? c - '0' : c - 'a' + 10);
+        ++digits_;
+    }
+
+    static constexpr unsigned not_a_mask = 17;
+    std::size_t matched_ = 0;
+    unsigned digits_ = 0;
+    kernel_set mask_ = 0;
+};
+
+// True if `thread` blocks `signal`; false also if that cannot be known.
 inline bool blocks(int thread, int signal) noexcept {
-    if (signal == 0) return false;
+    if (signal <= 0 || signal > 64) return false;
     fixed_line<64> path;
     path.text("/proc/self/task/").decimal(thread).text("/status").character('\0');
     int const fd = openat(AT_FDCWD, path.data(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) return false;
     char piece[512];
-    std::size_t matched = 0;
-    unsigned digits = 0;
-    kernel_set mask = 0;
-    for (long got; digits < 16 && (got = read(fd, piece, sizeof piece)) > 0;) {
-        for (long i = 0; i < got && digits < 16; ++i) {
-            char const c = piece[i];
-            if (matched < blocked_field_size) {
-                matched = c == blocked_field[matched] ? matched + 1 : c == '\n' ? 1 : 0;
-                continue;
-            }
-            mask = mask << 4 | static_cast<kernel_set>(c <= '9' ? c - '0' : c - 'a' + 10);
-            ++digits;
-        }
-    }
+    blocked_mask blocked;
+    for (long got; !blocked.done() && (got = read(fd, piece, sizeof piece)) > 0;)
+        blocked.take(piece, static_cast<std::size_t>(got));
     close(fd);
-    return digits == 16 && (mask & bit_of(signal)) != 0;
+    return blocked.known() && (blocked.mask() & bit_of(signal)) != 0;
+}
+
+// Calls visit(number) for each entry whose name is a number other than 0. `entries` is what getdents64(2) gave: struct
+// linux_dirent64, with the record's length at 16 and its name at 19. A record that does not fit is the end.
+template <class Visit>
+void each_number(char const* entries, std::size_t bytes, Visit&& visit) {
+    constexpr std::size_t name_at = 19;
+    constexpr int most = 100'000'000;  // above all thread ids: PID_MAX_LIMIT is 2^22 (include/linux/threads.h)
+    for (std::size_t at = 0; bytes - at > name_at;) {
+        unsigned short length;
+        __builtin_memcpy(&length, entries + at + 16, sizeof length);
+        if (length <= name_at || length > bytes - at) return;
+        char const* digit = entries + at + name_at;
+        char const* const end = entries + at + length;
+        int number = 0;
+        for (; digit != end && *digit >= '0' && *digit <= '9' && number < most; ++digit)
+            number = number * 10 + (*digit - '0');
+        if (number != 0 && digit != end && *digit == '\0') visit(number);
+        at += length;
+    }
 }
 
 // Calls visit(thread id) for each thread of this process; an errno if they cannot be listed. A /proc that does not
@@ -144,18 +193,8 @@ int each_task(Visit&& visit) noexcept {
     if (directory < 0) return -directory;
     alignas(8) char entries[2048];
     long bytes;
-    while ((bytes = getdents(directory, entries, sizeof entries)) > 0) {
-        // struct linux_dirent64 (getdents64(2)): the record's length at 16, its name at 19
-        for (long at = 0; at < bytes;) {
-            unsigned short length;
-            __builtin_memcpy(&length, entries + at + 16, sizeof length);
-            int thread = 0;
-            for (char const* digit = entries + at + 19; *digit >= '0' && *digit <= '9'; ++digit)
-                thread = thread * 10 + (*digit - '0');
-            if (thread != 0) visit(thread);
-            at += length;
-        }
-    }
+    while ((bytes = getdents(directory, entries, sizeof entries)) > 0)
+        each_number(entries, static_cast<std::size_t>(bytes), visit);
     close(directory);
     return 0;
 }
