@@ -2,11 +2,16 @@
 #include "support/signals.hpp"
 
 #include <tocsin/call.hpp>
+#include <tocsin/chain.hpp>
 #include <tocsin/defer.hpp>
 #include <tocsin/guard.hpp>
+#include <tocsin/in_handler.hpp>
 
+#include <cerrno>
+#include <cstdio>
 #include <memory>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -257,5 +262,252 @@ TEST_CASE("a full record of queued signals waits for check and loses nothing", "
         sigset_t mask;
         ::pthread_sigmask(SIG_SETMASK, nullptr, &mask);
         require_in_child(::sigismember(&mask, rt<0>) == 0);
+    });
+}
+
+TEST_CASE("consume takes what is pending without the reaction, and counts it", "[defer]") {
+    in_child([] {
+        int ran = 0;
+        guard signals{on<SIGUSR1, rt<0>>(defer([&] { ++ran; })), on<SIGUSR2>(defer([&] { ran += 100; }))};
+        require_in_child(signals.consume(SIGUSR1).signal() == 0);
+        for (int i = 0; i < 3; ++i) ::raise(SIGUSR1);
+        for (int i = 1; i <= 4; ++i) queue_value(::getpid(), rt<0>, i);
+        ::raise(SIGUSR2);
+        delivery const standard = signals.consume(SIGUSR1);
+        require_in_child(standard.signal() == SIGUSR1 && standard.merged() == 3 && standard.pid() == ::getpid());
+        delivery const queued = signals.consume(rt<0>);
+        require_in_child(queued.signal() == rt<0> && queued.merged() == 4 && queued.value() == 4);
+        require_in_child(signals.consume(SIGUSR1).signal() == 0 && signals.consume(rt<0>).signal() == 0);
+        require_in_child(signals.pending() && signals.check() == 1 && ran == 100 && !signals.pending());
+    });
+}
+
+TEST_CASE("consume knows nothing of signals that are in no deferred row, or are none", "[defer]") {
+    in_child([] {
+        guard signals{on<SIGUSR1>(defer([] {})), on<rt<1>>(call([] {}))};
+        ::raise(SIGUSR1);
+        for (int const number : {-1, 0, SIGUSR2, static_cast<int>(rt<1>), static_cast<int>(rt<2>), 64, 65, 1000})
+            require_in_child(signals.consume(number).signal() == 0);
+        require_in_child(signals.check() == 1);
+    });
+}
+
+TEST_CASE("consume takes what an exception had left, too", "[defer]") {
+    in_child([] {
+        int second = 0;
+        guard signals{on<SIGUSR1>(defer([] { throw 1; }), defer([&] { ++second; }))};
+        ::raise(SIGUSR1);
+        try {
+            signals.check();
+        } catch (int) {
+        }
+        require_in_child(signals.pending() && signals.consume(SIGUSR1).merged() == 1);
+        require_in_child(!signals.pending() && signals.check() == 0 && second == 0);
+    });
+}
+
+TEST_CASE("what is pending when a guard ends is dropped, or told to on_orphaned", "[defer]") {
+    in_child([] {
+        int ran = 0;
+        std::vector<int> orphans;
+        {
+            guard signals{on<SIGUSR1>(defer([&] { ++ran; })),
+                          on<SIGUSR2, rt<0>>(defer([&] { ++ran; }).on_orphaned([&](delivery const& d) {
+                              orphans.push_back(d.signal() == SIGUSR2 ? static_cast<int>(d.merged()) : d.value());
+                              // the signal is nobody's any more
+                              require_in_child(action_of(d.signal()).sa_handler == SIG_DFL);
+                          }))};
+            for (int i = 0; i < 3; ++i) ::raise(SIGUSR2);
+            ::raise(SIGUSR1);
+            queue_value(::getpid(), rt<0>, 10);
+            queue_value(::getpid(), rt<0>, 11);
+        }
+        require_in_child(ran == 0 && orphans == std::vector<int>{3, 10, 11});
+    });
+}
+
+TEST_CASE("what has run is no orphan", "[defer]") {
+    in_child([] {
+        int first = 0;
+        int second = 0;
+        {
+            guard signals{on<SIGUSR1>(defer([] { throw 1; }).on_orphaned([&] { ++first; }),
+                                      defer([] {}).on_orphaned([&] { ++second; }))};
+            ::raise(SIGUSR1);
+            try {
+                signals.check();
+            } catch (int) {
+            }
+        }
+        require_in_child(first == 0 && second == 1);
+    });
+}
+
+TEST_CASE("the orphans of a forked child's parent are the parent's", "[defer]") {
+    in_child([] {
+        int orphans = 0;
+        auto row = on<SIGUSR1>(defer([] {}).on_orphaned([&] { ++orphans; }));
+        auto* const signals = new guard{std::move(row)};
+        ::raise(SIGUSR1);
+        require_fork([&] {
+            delete signals;
+            require_in_child(orphans == 0);
+        });
+        delete signals;
+        require_in_child(orphans == 1);
+    });
+}
+
+TEST_CASE("redelivered orphans meet what was there before, with what they carried", "[defer]") {
+    in_child([] {
+        static volatile sig_atomic_t value;
+        auto const action = make_action([](int, siginfo_t* info, void*) {
+            value = info->si_code == SI_QUEUE ? info->si_value.sival_int : -1;
+        });
+        ::sigaction(SIGUSR1, &action, nullptr);
+        {
+            guard signals{on<SIGUSR1>(defer([] {}).on_orphaned(redeliver))};
+            queue_value(::getpid(), SIGUSR1, 4711);
+            require_in_child(value == 0);
+        }
+        require_in_child(value == 4711);
+    });
+    auto process = child::run([] {
+        guard signals{on<SIGTERM>(defer([] {}).on_orphaned(redeliver))};
+        ::raise(SIGTERM);
+        say("still here");
+    });
+    auto const& result = process.wait();
+    INFO(result.describe());
+    CHECK(result.killed_by(SIGTERM));
+    CHECK(result.out == "still here\n");
+}
+
+namespace {
+
+// Waits until a thread of this process sleeps in this system call.
+void until_asleep(pid_t thread, long call) {
+    std::string const path = "/proc/self/task/" + std::to_string(thread) + "/syscall";
+    until([&] {
+        std::FILE* const file = std::fopen(path.c_str(), "r");
+        long number = -1;
+        int const got = file != nullptr ? std::fscanf(file, "%ld", &number) : 0;
+        if (file != nullptr) std::fclose(file);
+        return got == 1 && number == call;
+    });
+}
+
+}  // namespace
+
+TEST_CASE("the owner is woken out of its system call by a signal that another thread was given", "[defer]") {
+    in_child([] {
+        pid_t ran_on = 0;
+        int value = 0;
+        guard signals{on<SIGUSR1>(defer([&](delivery const& d) {
+                          ran_on = ::gettid();
+                          value = d.value();
+                      })).interrupting()};
+        int ends[2];
+        require_in_child(::pipe(ends) == 0);
+        pid_t const main_thread = ::gettid();
+        std::thread other{[&] {
+            until_asleep(main_thread, SYS_read);
+            sigval word{};
+            word.sival_int = 4711;
+            require_in_child(::pthread_sigqueue(::pthread_self(), SIGUSR1, word) == 0);
+        }};
+        {
+            auto const mine = signals.own();
+            char byte;
+            require_in_child(::read(ends[0], &byte, 1) == -1 && errno == EINTR);
+        }
+        require_in_child(signals.check() == 1 && ran_on == main_thread && value == 4711);
+        other.join();
+    });
+}
+
+TEST_CASE("an interruption of the owner is no delivery, whoever owns the signal meanwhile", "[defer]") {
+    bool const newer = GENERATE(false, true);
+    in_child([newer] {
+        static in_signal::atomic<int> handled;
+        auto const note = in_handler([](delivery const&) noexcept { handled.fetch_add(1); });
+        std::size_t ran = 0;
+        guard signals{on<SIGUSR1>(note, defer([] {})).interrupting()};
+        auto const mine = signals.own();
+        int ends[2];
+        require_in_child(::pipe(ends) == 0);
+        pid_t const main_thread = ::gettid();
+        std::thread other{[&] {
+            until_asleep(main_thread, SYS_read);
+            require_in_child(::pthread_kill(::pthread_self(), SIGUSR1) == 0);
+        }};
+        char byte;
+        if (newer) {
+            guard inner{on<SIGUSR1>(note, chain).interrupting()};
+            require_in_child(::read(ends[0], &byte, 1) == -1 && errno == EINTR);
+        } else {
+            require_in_child(::read(ends[0], &byte, 1) == -1 && errno == EINTR);
+        }
+        other.join();
+        ran += signals.check();
+        require_in_child(ran == 1 && handled.load() == (newer ? 2 : 1));
+    });
+}
+
+TEST_CASE("an owner is not interrupted by what came to itself, nor after its end, nor by a child", "[defer]") {
+    in_child([] {
+        guard signals{on<SIGUSR1>(defer([] {}))};
+        auto const pending_here = [] {
+            sigset_t waiting;
+            ::sigpending(&waiting);
+            return ::sigismember(&waiting, SIGUSR1) == 1;
+        };
+        auto const send_from_another = [] {
+            std::thread{[] {
+                block_signal(SIGUSR1, SIG_UNBLOCK);
+                ::pthread_kill(::pthread_self(), SIGUSR1);
+            }}.join();
+        };
+        {
+            auto const mine = signals.own();
+            ::raise(SIGUSR1);
+            block_signal(SIGUSR1);
+            require_in_child(!pending_here());
+            require_fork([&] {
+                send_from_another();
+                require_in_child(!pending_here());
+            });
+            require_in_child(!pending_here());
+            send_from_another();
+            require_in_child(pending_here());
+            block_signal(SIGUSR1, SIG_UNBLOCK);
+        }
+        block_signal(SIGUSR1);
+        send_from_another();
+        require_in_child(!pending_here());
+    });
+}
+
+TEST_CASE("orphans are redelivered from any thread", "[defer]") {
+    in_child([] {
+        static volatile sig_atomic_t code;
+        auto const action = make_action([](int, siginfo_t* info, void*) { code = info->si_code; });
+        ::sigaction(SIGUSR1, &action, nullptr);
+        std::thread{[] {
+            guard signals{on<SIGUSR1>(defer([] {}).on_orphaned(redeliver))};
+            ::kill(::getpid(), SIGUSR1);
+            until([&] { return signals.pending(); });
+            code = 4711;
+        }}.join();
+        require_in_child(code == SI_USER);
+    });
+}
+
+TEST_CASE("an owner that has ended loses no signal", "[defer]") {
+    in_child([] {
+        guard signals{on<SIGUSR1>(defer([] {}))};
+        std::thread{[&] { new posix::ownership{signals.own()}; }}.join();
+        ::raise(SIGUSR1);
+        require_in_child(signals.check() == 1);
     });
 }

@@ -196,7 +196,8 @@ TEST_CASE("breadcrumbs are the frames of as(faulthandler), with file and line", 
     CHECK(lines[3].rfind("  File \"", 0) == 0);
     CHECK(lines[3].find("forms.cpp\", line ") != std::string::npos);
     CHECK(lines[4].find("forms.cpp\", line ") != std::string::npos);
-    CHECK(std::stoi(lines[3].substr(lines[3].find("line ") + 5)) > std::stoi(lines[4].substr(lines[4].find("line ") + 5)));
+    CHECK(std::stoi(lines[3].substr(lines[3].find("line ") + 5)) >
+          std::stoi(lines[4].substr(lines[4].find("line ") + 5)));
 }
 
 TEST_CASE("registers are shown of a crash, and can be left out", "[forms]") {

@@ -489,3 +489,72 @@ TEST_CASE("a descriptor that the program has closed harms nobody", "[guard]") {
         require_in_child(seen == SIGUSR1);
     });
 }
+
+TEST_CASE("a guard notices who took its signals, and takes them back on request", "[guard]") {
+    in_child([] {
+        guard signals{on<SIGUSR1, rt<2>>(wake), on<SIGUSR2>(defer([] {})), on<SIGPIPE>(ignore)};
+        require_in_child(signals.check_ownership().empty() && signals.reinstall().empty());
+        ::signal(SIGUSR1, SIG_DFL);  // as event loops do when they stop
+        ::signal(rt<2>, SIG_IGN);
+        ::signal(SIGPIPE, SIG_DFL);
+        require_in_child(signals.check_ownership() == signal_set(SIGUSR1, SIGPIPE, rt<2>));
+        require_in_child(signals.reinstall() == signal_set(SIGUSR1, SIGPIPE, rt<2>));
+        require_in_child(signals.check_ownership().empty());
+        ::raise(SIGUSR1);
+        ::raise(rt<2>);
+        ::raise(SIGPIPE);
+        int taken = 0;
+        for (delivery const& d : signals.take()) taken += d.signal();
+        require_in_child(taken == SIGUSR1 + rt<2>);
+    });
+}
+
+TEST_CASE("after a reinstall the guard still gives back what it had found", "[guard]") {
+    in_child([] {
+        ::signal(SIGUSR1, &foreign);
+        auto const before = action_of(SIGUSR1);
+        {
+            guard signals{on<SIGUSR1>(wake)};
+            ::signal(SIGUSR1, SIG_DFL);
+            signals.reinstall();
+        }
+        require_in_child(same_action(action_of(SIGUSR1), before));
+    });
+}
+
+TEST_CASE("a handler that a guard took its signal back from is called by chain, again and again", "[guard]") {
+    in_child([] {
+        guard signals{on<SIGUSR1>(in_handler(add_ten), chain)};
+        for (int i = 0; i < 20; ++i) {
+            ::signal(SIGUSR1, &other_foreign);
+            require_in_child(signals.check_ownership().contains(SIGUSR1));
+            signals.reinstall();
+            require_in_child(signals.check_ownership().empty());
+        }
+        ::raise(SIGUSR1);
+        require_in_child(steps == 110);
+    });
+}
+
+TEST_CASE("a guard outside whose signal another guard has is not robbed", "[guard]") {
+    in_child([] {
+        guard outer{on<SIGUSR1>(in_handler([](delivery const&) noexcept { steps = steps + 1; }))};
+        guard inner{on<SIGUSR1>(in_handler(add_ten), chain)};
+        require_in_child(outer.check_ownership().empty() && inner.check_ownership().empty());
+        ::signal(SIGUSR1, SIG_DFL);
+        require_in_child(outer.check_ownership().contains(SIGUSR1));
+        outer.reinstall();
+        require_in_child(inner.check_ownership().empty());
+        ::raise(SIGUSR1);
+        require_in_child(steps == 11);
+    });
+}
+
+TEST_CASE("a guard that could not be built owns nothing", "[guard]") {
+    in_child([] {
+        guard earlier{on<rt<0>>(wake)};
+        int ec = 0;
+        guard signals{ec, on<SIGUSR1>(wake), on<kept_by_the_library>(wake)};
+        require_in_child(ec == EBUSY && signals.check_ownership().empty() && signals.reinstall().empty());
+    });
+}

@@ -193,3 +193,113 @@ TEST_CASE("the kernel holds an entry on the alternate stack that blocks all but 
                 require_in_child((::sigismember(&action.sa_mask, number) != 0) == !is_fault(number));
     });
 }
+
+TEST_CASE("a row that says once meets its first signal, and what was there before the others", "[on]") {
+    in_child([] {
+        ::signal(SIGUSR2, [](int) { note(7); });
+        guard signals{on<SIGUSR1, SIGUSR2>(in_handler([](delivery const&) noexcept { note(1); })).once(),
+                      on<SIGHUP>(wake)};
+        ::raise(SIGUSR2);
+        ::raise(SIGUSR2);
+        require_in_child(ordered == 2 && order[0] == 1 && order[1] == 7);
+        require_fork([] {
+            // of the other signal the default was there
+            int const status = status_of_fork([] { ::raise(SIGUSR1); });
+            require_in_child(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1);
+        });
+    });
+}
+
+TEST_CASE("once counts for deferred reactions too, which still run", "[on]") {
+    in_child([] {
+        ::signal(SIGUSR1, SIG_IGN);
+        int ran = 0;
+        guard signals{on<SIGUSR1>(defer([&] { ++ran; })).once()};
+        for (int i = 0; i < 3; ++i) ::raise(SIGUSR1);
+        require_in_child(signals.check() == 1 && ran == 1 && !signals.pending());
+        ::raise(SIGUSR1);
+        require_in_child(signals.check() == 0 && ran == 1);
+    });
+}
+
+TEST_CASE("unless_ignored leaves alone what is ignored and by no guard, signal by signal", "[on]") {
+    in_child([] {
+        ::signal(SIGHUP, SIG_IGN);
+        {
+            guard signals{on<SIGHUP, SIGUSR1>(wake).unless_ignored()};
+            require_in_child(action_of(SIGHUP).sa_handler == SIG_IGN);
+            ::raise(SIGHUP);
+            require_in_child(!readable(signals.fd()));
+            ::raise(SIGUSR1);
+            require_in_child(readable(signals.fd()));
+            guard inner{on<SIGHUP>(wake)};  // of a row that does not say it
+            ::raise(SIGHUP);
+            require_in_child(readable(inner.fd()));
+        }
+        require_in_child(action_of(SIGHUP).sa_handler == SIG_IGN);
+        require_in_child(action_of(SIGUSR1).sa_handler == SIG_DFL);
+    });
+}
+
+TEST_CASE("words about children reach the kernel for SIGCHLD alone", "[on]") {
+    in_child([] {
+        guard signals{on<rt<1>, SIGCHLD, SIGUSR1>(wake).without_stops().without_zombies()};
+        constexpr int both = SA_NOCLDSTOP | SA_NOCLDWAIT;
+        require_in_child((action_of(SIGCHLD).sa_flags & both) == both);
+        require_in_child((action_of(SIGUSR1).sa_flags & both) == 0);
+        guard inner{on<SIGCHLD>(wake).without_stops()};
+        require_in_child((action_of(SIGCHLD).sa_flags & both) == SA_NOCLDSTOP);
+    });
+    in_child([] {
+        guard signals{on<SIGCHLD>(wake)};
+        require_in_child((action_of(SIGCHLD).sa_flags & (SA_NOCLDSTOP | SA_NOCLDWAIT)) == 0);
+    });
+}
+
+TEST_CASE("a child that stops sends a signal unless the row says without_stops", "[on]") {
+    bool const quiet = GENERATE(false, true);
+    in_child([quiet] {
+        int stops = 0;
+        int ends = 0;
+        auto const count = [&](delivery const& d) {
+            ++(d.code() == CLD_STOPPED ? stops : ends);
+        };
+        auto const watch = [&](auto& signals) {
+            pid_t const made = ::fork();
+            if (made == 0) {
+                ::raise(SIGSTOP);
+                ::_exit(0);
+            }
+            int status = 0;
+            while (::waitpid(made, &status, WUNTRACED) < 0) {
+            }
+            until([&] { return signals.check() != 0 || quiet; });
+            ::kill(made, SIGKILL);  // a SIGCONT would be told as well, and may merge with the end
+            while (::waitpid(made, &status, 0) < 0) {
+            }
+            until([&] {
+                signals.check();
+                return ends != 0;
+            });
+        };
+        if (quiet) {
+            guard signals{on<SIGCHLD>(defer(count)).without_stops()};
+            watch(signals);
+        } else {
+            guard signals{on<SIGCHLD>(defer(count))};
+            watch(signals);
+        }
+        require_in_child(ends == 1 && stops == (quiet ? 0 : 1));
+    });
+}
+
+TEST_CASE("without_zombies leaves nothing to be waited for", "[on]") {
+    in_child([] {
+        guard signals{on<SIGCHLD>(wake).without_zombies()};
+        pid_t const made = ::fork();
+        if (made == 0) ::_exit(5);
+        int status = 0;
+        require_in_child(::waitpid(made, &status, 0) == -1 && errno == ECHILD);
+        wait_readable(signals.fd());
+    });
+}

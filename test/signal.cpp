@@ -48,6 +48,31 @@ TEST_CASE("text that names no signal gives nothing", "[signal]") {
     CHECK_FALSE(parse(text) == 0);
 }
 
+TEST_CASE("text with a length is parsed as far as it goes", "[signal]") {
+    std::string const owned{"RTMIN+3"};
+    CHECK(parse(owned) == SIGRTMIN + 3);
+    CHECK(parse(std::string_view{owned}.substr(0, 5)) == SIGRTMIN);
+    CHECK(parse(std::string_view{"SIGTERM,SIGINT"}.substr(0, 7)) == SIGTERM);
+    CHECK(parse(std::string_view{"15 "}.substr(0, 2)) == 15);
+    CHECK(parse(std::string_view{"150"}.substr(0, 2)) == 15);
+    CHECK_FALSE(parse(std::string_view{"TERM\0", 5}).has_value());
+    CHECK_FALSE(parse(std::string_view{}).has_value());
+    CHECK_FALSE(parse(static_cast<char const*>(nullptr)).has_value());
+    static_assert(parse(std::string_view{"HUP"}) == SIGHUP);
+}
+
+TEST_CASE("every signal of the system has a description, and nothing else has", "[signal]") {
+    for (int number = -1; number <= 66; ++number) {
+        INFO(number);
+        CHECK(describe(number).empty() == !(can_be_caught(number) || number == SIGKILL || number == SIGSTOP));
+    }
+    CHECK(describe(rt<3>) == "real-time signal 3");
+    CHECK(describe(SIGRTMAX) == describe(SIGRTMIN + (SIGRTMAX - SIGRTMIN)));
+    static_assert(describe(SIGTERM) == "terminated");
+    static_assert(describe(SIGSEGV) == "segmentation fault");
+    static_assert(describe(SIGCHLD) == "child changed its state");
+}
+
 TEST_CASE("numbers and second names are understood", "[signal]") {
     CHECK(parse("15") == SIGTERM);
     CHECK(parse("64") == 64);

@@ -55,15 +55,6 @@ in_signal::crumb innermost() {
     return found;
 }
 
-// Before main.
-struct early {
-    early() {
-        trace const here{"before main"};
-        found = crumbs();
-    }
-    std::string found;
-} const before_main;
-
 enum class colour : unsigned char { red = 3 };
 
 template <class F>
@@ -173,8 +164,6 @@ TEST_CASE("each thread has its own, and others can read them", "[trace]") {
     CHECK(of_main == "mine");
     CHECK(crumbs_of(other) == "none");
 }
-
-TEST_CASE("before main they work as well", "[trace]") { CHECK(before_main.found == "before main"); }
 
 namespace {
 std::string while_ending;

@@ -12,7 +12,9 @@
 #include <tocsin/error.hpp>
 #include <tocsin/guard_state.hpp>
 #include <tocsin/on.hpp>
+#include <tocsin/posix/ownership.hpp>
 #include <tocsin/posix/refusal.hpp>
+#include <tocsin/signal_set.hpp>
 
 namespace tocsin {
 
@@ -99,6 +101,44 @@ class guard {
         static_assert(Self::template has<feature::safe_point>(),
                       "tocsin: check() needs a deferred row; add on<SIG...>(defer(f))");
         return pending() ? shared<Self, feature::safe_point>().point.check() : 0;
+    }
+
+    // Takes what is pending for a signal of a `defer` row, without its reactions: the last delivery that was recorded,
+    // standing for all of them (`merged`); its signal is 0 if there was none. Of standard signals that merged, the
+    // record has the first. As for check, one thread at a time: while another is in check(), there is none.
+    template <class Self = guard>
+    delivery consume(int signal) {
+        static_assert(Self::template has<feature::safe_point>(),
+                      "tocsin: consume() needs a deferred row; add on<SIG...>(defer(f))");
+        return pending() ? shared<Self, feature::safe_point>().point.consume(signal) : delivery{};
+    }
+
+    // While the object that it answers lives, this thread is the owner of the guard's `defer` rows: a signal of theirs
+    // that came on another thread is sent on to it as an interruption, which runs nothing and wakes it from the system
+    // call that it waits in. That call fails with EINTR if the row is `interrupting()`, or if it is one that is never
+    // restarted (see retry.hpp). A signal that comes between check() and the call does not interrupt it. A handler that
+    // others install over the guard's sees interruptions as signals. One owner at a time, the last one counts; it ends
+    // on its own thread, before the guard does. Not inherited by a forked child.
+    template <class Self = guard>
+    [[nodiscard]] auto own() noexcept {
+        constexpr bool any = Self::template has<feature::safe_point>();
+        static_assert(any, "tocsin: own() needs a deferred row; add on<SIG...>(defer(f))");
+        if constexpr (any) return posix::ownership{shared<Self, feature::safe_point>().owner};
+    }
+
+    // The signals of this guard that somebody else has given a disposition to since, without a row: event loops do,
+    // that install their handler over ours, or put the default where ours was when they stop. Asks the kernel, a system
+    // call for each signal.
+    signal_set check_ownership() const noexcept { return installed_ ? state_->taken() : signal_set{}; }
+
+    // Takes those back, and answers which. A default, or an ignore, that was put there is dropped; a handler is called
+    // by rows that end in `chain`. Throws tocsin::error if the system refuses. One thread at a time, and not while a
+    // guard on the same signals ends on another.
+    signal_set reinstall() {
+        signal_set const lost = check_ownership();
+        if (lost.empty()) return lost;
+        if (failure const refused = state_->take_back(lost)) posix::fail(refused);
+        return lost;
     }
 
     // All is well: every watchdog of this guard that has no name starts anew. One relaxed store; callable anywhere.

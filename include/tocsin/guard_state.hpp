@@ -11,13 +11,16 @@
 #include <tocsin/on.hpp>
 #include <tocsin/posix/deferred.hpp>
 #include <tocsin/posix/reserved.hpp>
+#include <tocsin/row_claim.hpp>
 #include <tocsin/row_program.hpp>
+#include <tocsin/signal_set.hpp>
 
 namespace tocsin::detail {
 
 // A row with its program, and a link for each of its signals.
 template <class Row, class States>
 struct installed_row {
+    using row_type = Row;
     using trigger = typename Row::trigger_type;
     using program_type = decltype(build_program(std::declval<Row&>(), std::declval<States&>()));
     static constexpr unsigned count = trigger::count;
@@ -28,6 +31,7 @@ struct installed_row {
     in_signal::row_link<program_type> links[count == 0 ? 1 : count]{};
     int numbers[count == 0 ? 1 : count]{};
     unsigned claimed = 0;  // of the links, from the first
+    std::uint64_t lost = 0;  // signals of these whose claim could not be made again
 
     installed_row(Row&& from, States& states) : row{std::move(from)}, program{build_program(row, states)} {
         if constexpr (count != 0) trigger::numbers(numbers);
@@ -46,7 +50,15 @@ struct installed_row {
             links[i].program = &program;
             links[i].run = link_runner<Row, in_signal::row_link<program_type>>();
             links[i].action = kernel_action<Row>(in, numbers[i]);
+            if constexpr (row_words<Row>::respects_ignore) leave_ignored(in, i);
         }
+    }
+
+    // The claim stays, so that a later guard's row finds below it what this one found.
+    void leave_ignored(in_signal::table& in, unsigned i) noexcept {
+        if (!can_be_caught(numbers[i]) || !is_ignored_by_others(in, numbers[i])) return;
+        links[i].run = &in_signal::run_ignore;
+        links[i].action = {SIG_IGN, 0, nullptr, 0};
     }
 
     failure claim(in_signal::table& in) noexcept {
@@ -63,8 +75,34 @@ struct installed_row {
     void withdraw(in_signal::table& in) noexcept {
         while (claimed != 0) {
             --claimed;
-            in.operate->withdraw(in, numbers[claimed], links[claimed]);
+            int const number = numbers[claimed];
+            if ((lost & in_signal::bit_of(number)) == 0) in.operate->withdraw(in, number, links[claimed]);
         }
+    }
+
+    // The signals that others have taken since they were claimed.
+    std::uint64_t taken(in_signal::table const& in) const noexcept {
+        std::uint64_t found = lost;
+        in_signal::disposition live{};
+        for (unsigned i = 0; i < claimed; ++i)
+            if (has_been_taken(in, numbers[i], live)) found |= in_signal::bit_of(numbers[i]);
+        return found;
+    }
+
+    failure take_back(in_signal::table& in, std::uint64_t signals) noexcept {
+        for (unsigned i = 0; i < claimed; ++i) {
+            int const number = numbers[i];
+            std::uint64_t const bit = in_signal::bit_of(number);
+            if ((signals & bit) == 0) continue;
+            if ((lost & bit) == 0) {
+                if (put_back_in_kernel(in, number, links[i])) continue;
+                in.operate->withdraw(in, number, links[i]);
+                lost |= bit;
+            }
+            if (failure const refused = in.operate->claim(in, number, links[i])) return refused;
+            lost &= ~bit;
+        }
+        return {};
     }
 };
 
@@ -135,6 +173,7 @@ class guard_state {
             if constexpr (requires { state.box(); }) posix::settle(*in_, state.box());
         });
         rows_.each([this](auto& each) { each.withdraw(*in_); });
+        rows_.each([this](auto& each) { this->tell_orphans(each); });
         states_.each([](auto& state) { state.close(); });
         rows_.each([](auto& each) { each.row.reactions.each(close_reaction); });
         reserved_.close(*in_);  // a report that is being written still asks threads with it
@@ -153,6 +192,20 @@ class guard_state {
             });
         });
         if (!refused) process_ = in_signal::getpid();
+        return refused;
+    }
+
+    signal_set taken() noexcept {
+        std::uint64_t found = 0;
+        rows_.each([&](auto& each) { found |= each.taken(*in_); });
+        return signal_set::of_bits(found);
+    }
+
+    failure take_back(signal_set signals) noexcept {
+        failure refused{};
+        rows_.each([&](auto& each) {
+            if (!refused) refused = each.take_back(*in_, signals.bits());
+        });
         return refused;
     }
 
@@ -199,6 +252,8 @@ class guard_state {
         each.row.reactions.each([&](auto& reaction) {
             if constexpr (requires { reaction.open(to); })
                 if (!refused) refused = reaction.open(to);
+            if constexpr (Installed::trigger::crash && requires { reaction.open_on_crash(to); })
+                if (!refused) reaction.open_on_crash(to);
             if constexpr (requires { states_.of(reaction).box(); })
                 for (int const number : each.numbers)
                     if (!refused && number >= SIGRTMIN && number <= SIGRTMAX)
@@ -210,6 +265,23 @@ class guard_state {
             if (!refused) refused = watchdogs.add(each.row.trigger, each.program, fed_by);
         }
         return refused;
+    }
+
+    // What was pending when the claims were withdrawn has nobody left who will ask for it.
+    template <class Installed>
+    void tell_orphans(Installed& each) noexcept {
+        if constexpr (row_words<typename Installed::row_type>::tells_orphans) {
+            auto& point = states_.template by_feature<feature::safe_point>().point;
+            for (int const number : each.numbers)
+                point.drain(number, [&](delivery const& what, unsigned step) {
+                    unsigned index = 0;
+                    each.row.reactions.each([&]<class R>(R& reaction) {
+                        bool const ran = R::where == stage::safe_point && index++ < step;
+                        if constexpr (requires { reaction.orphan(what); })
+                            if (!ran) reaction.orphan(what);
+                    });
+                });
+        }
     }
 
     // Reactions that leave their work to a thread of the library start it, unless their row does it at once.

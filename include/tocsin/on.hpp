@@ -43,6 +43,10 @@ struct no_state {};  // of a trigger or reaction that needs none in the guard
 // that follows from it shall hide it.
 struct refused {
     constexpr refused interrupting() const noexcept { return {}; }
+    constexpr refused once() const noexcept { return {}; }
+    constexpr refused unless_ignored() const noexcept { return {}; }
+    constexpr refused without_stops() const noexcept { return {}; }
+    constexpr refused without_zombies() const noexcept { return {}; }
     template <class D>
     constexpr refused then(D const&) const noexcept {
         return {};
@@ -58,7 +62,7 @@ struct refused {
 };
 
 template <class T>
-inline constexpr bool is_refused = std::is_same_v<T, refused>;
+inline constexpr bool is_refused = std::is_base_of_v<refused, T>;
 
 }  // namespace detail
 
@@ -124,20 +128,104 @@ struct on_faults : on_signals<Signals...> {
     static constexpr bool crash = true;
 };
 
+// What the words behind a row have changed.
+struct row_options {
+    bool restart;                  // interrupted system calls go on
+    bool once = false;
+    bool unless_ignored = false;
+    bool without_stops = false;    // SA_NOCLDSTOP
+    bool without_zombies = false;  // SA_NOCLDWAIT
+
+    constexpr row_options(bool restarts = true) noexcept : restart{restarts} {}
+
+    constexpr row_options with(bool row_options::*word) const noexcept {
+        row_options changed = *this;
+        changed.*word = true;
+        return changed;
+    }
+    constexpr row_options interrupting() const noexcept {
+        row_options changed = *this;
+        changed.restart = false;
+        return changed;
+    }
+};
+
+namespace detail {
+
+template <auto Signal>
+constexpr bool is_of_child() {
+    if constexpr (std::is_same_v<std::remove_const_t<decltype(Signal)>, realtime>)
+        return false;
+    else
+        return Signal == SIGCHLD;
+}
+
+template <class Trigger>
+constexpr bool is_on_child(Trigger const*) {
+    return false;
+}
+template <auto... Signals>
+constexpr bool is_on_child(on_signals<Signals...> const*) {
+    return (is_of_child<Signals>() || ...);
+}
+
+}  // namespace detail
+
 // One row of a guard. Made by `on`, `on_crash` and `watchdog`.
-template <class Trigger, bool Restart, class... Reactions>
+template <class Trigger, row_options Options, class... Reactions>
 class row {
+    template <row_options Changed>
+    using changed = row<Trigger, Changed, Reactions...>;
+    static constexpr bool alone = ((Reactions::where == stage::alone) || ...);
+
   public:
     using trigger_type = Trigger;
-    static constexpr bool restarts = Restart;
+    static constexpr row_options options = Options;
+    static constexpr bool restarts = Options.restart;
 
     constexpr row(Trigger on, list<Reactions...> these) : trigger{std::move(on)}, reactions{std::move(these)} {}
 
     // System calls that the signal interrupts fail with EINTR instead of being restarted. (Some always do, such as
     // poll and nanosleep: signal(7), "Interruption of system calls".)
-    constexpr row<Trigger, false, Reactions...> interrupting() && {
-        static_assert(Restart, "tocsin: this row interrupts system calls already; say interrupting() once");
+    constexpr changed<Options.interrupting()> interrupting() && {
+        static_assert(restarts, "tocsin: this row interrupts system calls already; say interrupting() once");
         static_assert(!Trigger::hang, "tocsin: a watchdog interrupts no system call; interrupting() is for on<SIG...>");
+        return {std::move(trigger), std::move(reactions)};
+    }
+
+    // The first of the row's signals finds the row; from then on, all of them meet what was there before, the default
+    // too. (sigaction(2)'s SA_RESETHAND knows the default only.)
+    constexpr changed<Options.with(&row_options::once)> once() && {
+        static_assert(!Options.once, "tocsin: this row is for one signal already; say once() once");
+        constexpr bool fits = !Trigger::hang && !Trigger::crash && !alone;
+        static_assert(fits, "tocsin: once() is for on<SIG...>(reaction); a crash comes once anyway, ignore has no end, "
+                            "and watchdogs have every(d)");
+        return {std::move(trigger), std::move(reactions)};
+    }
+
+    // A signal that is ignored when the guard is built, by no guard, stays so: nohup(1), and shells for commands in the
+    // background, say that way that it is none of the program's business (POSIX, Shell Command Language, 2.11).
+    constexpr changed<Options.with(&row_options::unless_ignored)> unless_ignored() && {
+        static_assert(!Options.unless_ignored, "tocsin: this row leaves ignored signals alone already; say "
+                                               "unless_ignored() once");
+        constexpr bool fits = !Trigger::hang && !Trigger::crash;
+        static_assert(fits, "tocsin: unless_ignored() is for on<SIG...>; a fault cannot be ignored");
+        return {std::move(trigger), std::move(reactions)};
+    }
+
+    // No SIGCHLD for children that stop or go on, only for those that end (SA_NOCLDSTOP). Of several rows on SIGCHLD
+    // the newest decides.
+    constexpr changed<Options.with(&row_options::without_stops)> without_stops() && {
+        constexpr bool fits = detail::is_on_child(static_cast<Trigger const*>(nullptr)) && !Options.without_stops;
+        static_assert(fits, "tocsin: without_stops() is for on<SIGCHLD>(...), once");
+        return {std::move(trigger), std::move(reactions)};
+    }
+
+    // Children leave nothing to be waited for (SA_NOCLDWAIT). It is for the whole process: whoever waits for a child,
+    // as system(3) does, waits until the last one has ended and gets ECHILD.
+    constexpr changed<Options.with(&row_options::without_zombies)> without_zombies() && {
+        constexpr bool fits = detail::is_on_child(static_cast<Trigger const*>(nullptr)) && !Options.without_zombies;
+        static_assert(fits, "tocsin: without_zombies() is for on<SIGCHLD>(...), once");
         return {std::move(trigger), std::move(reactions)};
     }
 
@@ -149,8 +237,8 @@ namespace detail {
 
 template <class T>
 inline constexpr bool is_row = false;
-template <class Trigger, bool Restart, class... Reactions>
-inline constexpr bool is_row<row<Trigger, Restart, Reactions...>> = true;
+template <class Trigger, row_options Options, class... Reactions>
+inline constexpr bool is_row<row<Trigger, Options, Reactions...>> = true;
 
 template <auto Signal>
 inline constexpr bool is_realtime = std::is_same_v<std::remove_const_t<decltype(Signal)>, realtime>;
@@ -273,7 +361,7 @@ constexpr auto on(R... reactions) {
     if constexpr (signals::value && words::value) {
         constexpr bool fault = (detail::names_a_fault<Signals>() || ...);
         if constexpr (decltype(detail::check_fault_words<fault, R...>())::value)
-            return row<on_signals<Signals...>, true, R...>{{}, make_list(std::move(reactions)...)};
+            return row<on_signals<Signals...>, row_options{}, R...>{{}, make_list(std::move(reactions)...)};
         else
             return detail::refused{};
     } else {
@@ -292,7 +380,7 @@ constexpr auto on_crash(R... reactions) {
         using words = decltype(detail::check_words<R...>());
         if constexpr (signals::value && words::value) {
             if constexpr (decltype(detail::check_crash_words<R...>())::value)
-                return row<on_faults<Signals...>, true, R...>{{}, make_list(std::move(reactions)...)};
+                return row<on_faults<Signals...>, row_options{}, R...>{{}, make_list(std::move(reactions)...)};
             else
                 return detail::refused{};
         } else {

@@ -4,6 +4,8 @@
 // Compile time, except for the objects that it makes: parts that point to the state of the guard.
 #pragma once
 
+#include <tocsin/in_signal/guarded.hpp>
+#include <tocsin/in_signal/owner.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/deferred.hpp>
 
@@ -95,9 +97,12 @@ using needed_state = std::conditional_t<Trigger::hang && R::where == stage::disp
 
 template <class Row>
 struct row_words;
-template <class Trigger, bool Restart, class... R>
-struct row_words<row<Trigger, Restart, R...>> {
+template <class Trigger, row_options Options, class... R>
+struct row_words<row<Trigger, Options, R...>> {
+    static constexpr bool respects_ignore = Options.unless_ignored || (requires { R::unless_ignored; } || ...);
     static constexpr bool deferred = (is_deferred<R>() || ...);
+    static constexpr bool at_safe_point = ((R::where == stage::safe_point) || ...);
+    static constexpr bool tells_orphans = (requires { &R::orphan; } || ...);
     static constexpr bool ends = ((R::where == stage::last) || ...);
     static constexpr bool alone = ((R::where == stage::alone) || ...);
     static constexpr bool captures = (requires { R::captures; } || ...);
@@ -290,6 +295,78 @@ auto last_part(list<First, Rest...>& of) {
         return of.first.last_word();
 }
 
+// Whether an instruction may cause one of the signals: then a thread may be in a guarded call.
+template <class Trigger>
+constexpr bool has_a_fault(Trigger const*) {
+    return false;
+}
+template <auto... Signals>
+constexpr bool has_a_fault(on_signals<Signals...> const*) {
+    return (names_a_fault<Signals>() || ...);
+}
+template <auto... Signals>
+constexpr bool has_a_fault(on_faults<Signals...> const*) {
+    return (names_a_fault<Signals>() || ...);
+}
+
+// The program of a row that says `once`.
+template <class Program>
+struct only_once {
+    Program program;
+    std::uint32_t spent = 0;
+
+    in_signal::verdict operator()(in_signal::arrival& a) noexcept {
+        bool const first = __atomic_exchange_n(&spent, 1U, __ATOMIC_SEQ_CST) == 0;
+        return first ? program(a) : in_signal::verdict::chain_or_default;
+    }
+};
+
+// The program of a row with a safe point: afterwards the owner is interrupted, if there is one and this is another
+// thread. If that fails (the thread has ended, the kernel's queue is full), the owner sees later what is pending.
+template <class Program>
+struct then_interrupt_owner {
+    Program program;
+    in_signal::owner_of_row const* owner;
+
+    in_signal::verdict operator()(in_signal::arrival& a) noexcept {
+        // before the program, which may end the guard
+        std::int32_t const thread = owner->thread_to_interrupt(a);
+        in_signal::verdict const end = program(a);
+        if (thread != 0) in_signal::interrupt(thread, a);
+        return end;
+    }
+};
+
+// An interruption of an owner is for no row: it has done its work by coming.
+template <class Program>
+struct unless_interruption {
+    Program program;
+
+    in_signal::verdict operator()(in_signal::arrival& a) noexcept {
+        if (in_signal::is_interruption(a)) return in_signal::verdict::done;
+        return program(a);
+    }
+};
+
+template <class Row, class Program>
+auto guard_program(Program of) {
+    using trigger = typename Row::trigger_type;
+    if constexpr (has_a_fault(static_cast<trigger const*>(nullptr)))
+        return in_signal::unless_guarded<Program>{of};
+    else if constexpr (trigger::hang)
+        return of;
+    else
+        return unless_interruption<Program>{of};
+}
+
+template <class Row, class Program, class States>
+auto owned_program(Program of, States& states) {
+    if constexpr (row_words<Row>::at_safe_point && !Row::trigger_type::hang)
+        return then_interrupt_owner<Program>{of, &states.template by_feature<feature::safe_point>().owner};
+    else
+        return of;
+}
+
 template <class Row, class States>
 auto build_program(Row& of, States& states) {
     using trigger = typename Row::trigger_type;
@@ -297,41 +374,11 @@ auto build_program(Row& of, States& states) {
     auto const deferred = join(posts, called_parts<trigger::hang>(of.reactions, states));
     auto const all = join(handler_parts<at_once<Row>>(of.reactions, states), deferred);
     auto const last = last_part<trigger, row_words<Row>::deferred>(of.reactions);
-    return in_signal::program<std::remove_const_t<decltype(all)>, std::remove_const_t<decltype(last)>>{all, last};
-}
-
-// on<SIG…>(default_disposition): nothing but the default.
-template <class Row>
-inline constexpr bool is_plain_default = false;
-template <class Trigger, bool Restart, class R>
-    requires requires(R r) {
-        { r.last_word() } -> std::same_as<in_signal::finish_by_default>;
-    }
-inline constexpr bool is_plain_default<row<Trigger, Restart, R>> = true;
-
-// What a link of the row does, and what the kernel holds for it.
-template <class Row, class Link>
-constexpr auto link_runner() noexcept {
-    if constexpr (row_words<Row>::alone)
-        return &in_signal::run_ignore;
-    else if constexpr (is_plain_default<Row>)
-        return &in_signal::run_default;
+    using program = in_signal::program<std::remove_const_t<decltype(all)>, std::remove_const_t<decltype(last)>>;
+    if constexpr (Row::options.once)
+        return guard_program<Row>(owned_program<Row>(only_once<program>{{all, last}}, states));
     else
-        return &Link::run_it;
-}
-
-template <class Row>
-in_signal::disposition kernel_action(in_signal::table const& in, int signal) noexcept {
-    bool const needs_handler = !row_words<Row>::alone || signal == SIGPIPE || signal == SIGXFSZ;
-    if (is_plain_default<Row>) return {SIG_DFL, 0, nullptr, 0};
-    if (!needs_handler) return {SIG_IGN, 0, nullptr, 0};
-    unsigned long const flags = SA_SIGINFO | SA_ONSTACK | (Row::restarts ? SA_RESTART : 0UL) |
-                                (is_fault(signal) ? static_cast<unsigned long>(SA_NODEFER) : 0UL);
-    // The reserved signal waits too: opening a signal (see `run_reserved`) is for the mask that a handler returns to.
-    in_signal::kernel_set const all = posix::all_but_faults(in);
-    int const reserved = in.reserved_signal.load();
-    bool const wait = reserved != 0 && !is_fault(signal);
-    return {in_signal::as_handler(in.operate->entry), flags, nullptr, wait ? all | in_signal::bit_of(reserved) : all};
+        return guard_program<Row>(owned_program<Row>(program{all, last}, states));
 }
 
 // What a row does after its last deferred reaction, on the thread that ran it.

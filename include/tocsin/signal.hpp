@@ -85,19 +85,45 @@ namespace detail {
 struct named_signal {
     int number;
     char const* name;
+    char const* text;
 };
 
 // The first name of a number is the one `name` answers with; the others are only understood.
 [[gnu::visibility("hidden")]] inline constexpr named_signal signal_names[] = {
-    {SIGHUP, "SIGHUP"},   {SIGINT, "SIGINT"},       {SIGQUIT, "SIGQUIT"}, {SIGILL, "SIGILL"},
-    {SIGTRAP, "SIGTRAP"}, {SIGABRT, "SIGABRT"},     {SIGBUS, "SIGBUS"},   {SIGFPE, "SIGFPE"},
-    {SIGKILL, "SIGKILL"}, {SIGUSR1, "SIGUSR1"},     {SIGSEGV, "SIGSEGV"}, {SIGUSR2, "SIGUSR2"},
-    {SIGPIPE, "SIGPIPE"}, {SIGALRM, "SIGALRM"},     {SIGTERM, "SIGTERM"}, {SIGSTKFLT, "SIGSTKFLT"},
-    {SIGCHLD, "SIGCHLD"}, {SIGCONT, "SIGCONT"},     {SIGSTOP, "SIGSTOP"}, {SIGTSTP, "SIGTSTP"},
-    {SIGTTIN, "SIGTTIN"}, {SIGTTOU, "SIGTTOU"},     {SIGURG, "SIGURG"},   {SIGXCPU, "SIGXCPU"},
-    {SIGXFSZ, "SIGXFSZ"}, {SIGVTALRM, "SIGVTALRM"}, {SIGPROF, "SIGPROF"}, {SIGWINCH, "SIGWINCH"},
-    {SIGIO, "SIGIO"},     {SIGPWR, "SIGPWR"},       {SIGSYS, "SIGSYS"},   {SIGABRT, "SIGIOT"},
-    {SIGIO, "SIGPOLL"},   {SIGCHLD, "SIGCLD"},
+    {SIGHUP, "SIGHUP", "terminal hung up"},
+    {SIGINT, "SIGINT", "interrupted"},
+    {SIGQUIT, "SIGQUIT", "quit"},
+    {SIGILL, "SIGILL", "illegal instruction"},
+    {SIGTRAP, "SIGTRAP", "trace or breakpoint trap"},
+    {SIGABRT, "SIGABRT", "aborted"},
+    {SIGBUS, "SIGBUS", "bus error"},
+    {SIGFPE, "SIGFPE", "arithmetic exception"},
+    {SIGKILL, "SIGKILL", "killed"},
+    {SIGUSR1, "SIGUSR1", "user-defined signal 1"},
+    {SIGSEGV, "SIGSEGV", "segmentation fault"},
+    {SIGUSR2, "SIGUSR2", "user-defined signal 2"},
+    {SIGPIPE, "SIGPIPE", "broken pipe"},
+    {SIGALRM, "SIGALRM", "alarm clock"},
+    {SIGTERM, "SIGTERM", "terminated"},
+    {SIGSTKFLT, "SIGSTKFLT", "coprocessor stack fault"},
+    {SIGCHLD, "SIGCHLD", "child changed its state"},
+    {SIGCONT, "SIGCONT", "continued"},
+    {SIGSTOP, "SIGSTOP", "stopped"},
+    {SIGTSTP, "SIGTSTP", "stopped from the terminal"},
+    {SIGTTIN, "SIGTTIN", "stopped, reading from the terminal"},
+    {SIGTTOU, "SIGTTOU", "stopped, writing to the terminal"},
+    {SIGURG, "SIGURG", "urgent data on a socket"},
+    {SIGXCPU, "SIGXCPU", "processor time limit exceeded"},
+    {SIGXFSZ, "SIGXFSZ", "file size limit exceeded"},
+    {SIGVTALRM, "SIGVTALRM", "virtual timer expired"},
+    {SIGPROF, "SIGPROF", "profiling timer expired"},
+    {SIGWINCH, "SIGWINCH", "window size changed"},
+    {SIGIO, "SIGIO", "input or output possible"},
+    {SIGPWR, "SIGPWR", "power failure"},
+    {SIGSYS, "SIGSYS", "bad system call"},
+    {SIGABRT, "SIGIOT", ""},
+    {SIGIO, "SIGPOLL", ""},
+    {SIGCHLD, "SIGCLD", ""},
 };
 
 [[gnu::visibility("hidden")]] inline constexpr signal_name realtime_names[] = {
@@ -109,37 +135,72 @@ struct named_signal {
 };
 inline constexpr int realtime_name_count = static_cast<int>(sizeof(realtime_names) / sizeof(realtime_names[0]));
 
+[[gnu::visibility("hidden")]] inline constexpr signal_name realtime_texts[] = {
+    "real-time signal 0",  "real-time signal 1",  "real-time signal 2",  "real-time signal 3",
+    "real-time signal 4",  "real-time signal 5",  "real-time signal 6",  "real-time signal 7",
+    "real-time signal 8",  "real-time signal 9",  "real-time signal 10", "real-time signal 11",
+    "real-time signal 12", "real-time signal 13", "real-time signal 14", "real-time signal 15",
+    "real-time signal 16", "real-time signal 17", "real-time signal 18", "real-time signal 19",
+    "real-time signal 20", "real-time signal 21", "real-time signal 22", "real-time signal 23",
+    "real-time signal 24", "real-time signal 25", "real-time signal 26", "real-time signal 27",
+    "real-time signal 28", "real-time signal 29", "real-time signal 30", "real-time signal 31",
+    "real-time signal 32",
+};
+
 inline constexpr int standard_signals = 31;
 inline constexpr int last_signal = 64;
 
-// The text without "SIG" in front, if that is there.
-constexpr signal_name without_prefix(signal_name text) noexcept {
-    char const* s = text.c_str();
-    return text.size() > 3 && s[0] == 'S' && s[1] == 'I' && s[2] == 'G' ? signal_name{s + 3} : text;
-}
+// Text with a length, from whatever has one: a literal, a signal_name, std::string, std::string_view.
+struct characters {
+    char const* data = "";
+    std::size_t size = 0;
+
+    constexpr characters(char const* text) noexcept : data{text} {
+        if (text != nullptr)
+            while (text[size] != '\0') ++size;
+    }
+    template <class Text>
+        requires requires(Text const& text, char const*& begin, std::size_t& length) {
+            begin = text.data();
+            length = text.size();
+        }
+    constexpr characters(Text const& text) noexcept : data{text.data()}, size{text.size()} {}
+
+    constexpr bool starts_with(characters other) const noexcept {
+        if (size < other.size) return false;
+        for (std::size_t i = 0; i < other.size; ++i)
+            if (data[i] != other.data[i]) return false;
+        return true;
+    }
+    constexpr bool is(characters other) const noexcept { return size == other.size && starts_with(other); }
+    constexpr characters behind(std::size_t count) const noexcept {
+        characters rest{*this};
+        rest.data += count;
+        rest.size -= count;
+        return rest;
+    }
+};
 
 // A decimal number of at most three digits; -1 if the text is anything else.
-constexpr int small_number(char const* text) noexcept {
+constexpr int small_number(characters text) noexcept {
+    if (text.size == 0 || text.size > 3) return -1;
     int number = 0;
-    int digits = 0;
-    for (; text[digits] != '\0'; ++digits) {
-        if (text[digits] < '0' || text[digits] > '9' || digits == 3) return -1;
-        number = number * 10 + (text[digits] - '0');
+    for (std::size_t i = 0; i < text.size; ++i) {
+        if (text.data[i] < '0' || text.data[i] > '9') return -1;
+        number = number * 10 + (text.data[i] - '0');
     }
-    return digits == 0 ? -1 : number;
+    return number;
 }
 
 // "RTMIN", "RTMIN+n", "RTMAX", "RTMAX-n"; 0 if the text is none of them or leaves the range.
-inline int parse_realtime(char const* text) noexcept {
-    char const prefix[] = "RTM";
-    for (int i = 0; i < 3; ++i)
-        if (text[i] != prefix[i]) return 0;
-    bool const from_first = text[3] == 'I' && text[4] == 'N';
-    if (!from_first && (text[3] != 'A' || text[4] != 'X')) return 0;
+inline int parse_realtime(characters text) noexcept {
+    bool const from_first = text.starts_with("RTMIN");
+    if (!from_first && !text.starts_with("RTMAX")) return 0;
+    characters const rest = text.behind(5);
     int distance = 0;
-    if (text[5] != '\0') {
-        if (text[5] != (from_first ? '+' : '-')) return 0;
-        distance = small_number(text + 6);
+    if (rest.size != 0) {
+        if (rest.data[0] != (from_first ? '+' : '-')) return 0;
+        distance = small_number(rest.behind(1));
         if (distance < 0) return 0;
     }
     int const number = from_first ? SIGRTMIN + distance : SIGRTMAX - distance;
@@ -172,14 +233,27 @@ constexpr signal_name name(int signal) noexcept {
     return offset >= 0 && offset < detail::realtime_name_count ? detail::realtime_names[offset] : signal_name{};
 }
 
-// Understands "SIGTERM", "TERM", "15", "RTMIN+3", "SIGRTMAX-1". Signal names are upper case, as POSIX has them;
-// numbers that are no signal of this system give nothing.
-constexpr parsed_signal parse(signal_name text) noexcept {
-    signal_name const wanted = detail::without_prefix(text);
+// What a signal means, in words that strsignal(3) need not be asked for: "terminated" for SIGTERM, "real-time signal 3"
+// for rt<3>, empty for what is no signal. English in every locale. Constant for standard signals.
+constexpr signal_name describe(int signal) noexcept {
+    if (signal >= 1 && signal <= detail::standard_signals)
+        for (auto const& known : detail::signal_names)
+            if (known.number == signal) return known.text;
+    if (signal <= detail::standard_signals || signal > detail::last_signal) return {};
+    int const offset = signal - SIGRTMIN;
+    return offset >= 0 && offset < detail::realtime_name_count ? detail::realtime_texts[offset] : signal_name{};
+}
+
+// Understands "SIGTERM", "TERM", "15", "RTMIN+3", "SIGRTMAX-1": a literal, or anything with data() and size(), such as
+// std::string. Signal names are upper case, as POSIX has them; numbers that are no signal of this system give nothing.
+constexpr parsed_signal parse(detail::characters text) noexcept {
+    if (text.data == nullptr) return {};
+    bool const prefixed = text.size > 3 && text.starts_with("SIG");
+    detail::characters const wanted = prefixed ? text.behind(3) : text;
     for (auto const& known : detail::signal_names)
-        if (signal_name{known.name + 3} == wanted) return parsed_signal{known.number};
-    if (int const number = detail::parse_realtime(wanted.c_str()); number != 0) return parsed_signal{number};
-    int const number = detail::small_number(text.c_str());
+        if (wanted.is(known.name + 3)) return parsed_signal{known.number};
+    if (int const number = detail::parse_realtime(wanted); number != 0) return parsed_signal{number};
+    int const number = detail::small_number(text);
     bool const standard = number >= 1 && number <= detail::standard_signals;
     return standard || (number > 0 && can_be_caught(number)) ? parsed_signal{number} : parsed_signal{};
 }

@@ -136,6 +136,7 @@ constexpr pair known[] = {
      "void f<true, (char)97, (short)5, -5, 5u, 5l, 5ul, 5ll, 5ull>()"},
     {"_Z1fIL1E3EEvv", "void f<(E)3>()"},
     {"_Z1fIL_Z1gvEEvv", "void f<g()>()"},
+    {"_Z1fIL_Z1gIiEvvEEvv", "void f<void g<int>()>()"},
     {"_ZNSs4sizeEv", "std::string::size()"},
     {"_ZNSsC1Ev", "std::basic_string<char, std::char_traits<char>, std::allocator<char> >::basic_string()"},
     {"_ZSt4moveIRiEONSt16remove_referenceIT_E4typeEOS2_",
@@ -224,7 +225,9 @@ TEST_CASE("what is not understood is refused", "[demangle]") {
                                       "_Z1fPiNS_1AE", "_Z1fPiS_IiE",
                                       "_Z1fDp1A",  "_ZTh8_1fIiEvv",
                                       "_ZZ1fvE1x_01A", "_Z3f,gv",
-                                      "_Z3f(gv",   "_Z3f gv"}) {
+                                      "_Z3f(gv",   "_Z3f gv",
+                                      "_Z1fIJiEEDpT_v", "_Z1fIJiEEvPDpT_",
+                                      "_Z1fIJieEEvRT_", "_Z1fIJieEEvPT_"}) {
         CAPTURE(mangled);
         result const mine = ours(mangled);
         if (std::string{mangled} == "_ZN1A1fE")  // an object

@@ -36,7 +36,7 @@ struct copied_object {
 };
 
 struct look_up {
-    work budget{1'000'000};
+    work budget{50'000'000};
     careful_reader memory;
     frame_entry entry{};
     frame_row row{};

@@ -31,7 +31,8 @@ inline part_number demangle_parser::clone_suffixes(part_number whole) noexcept {
     return whole;
 }
 
-// A function with its parameters, or an object. Only the outermost function template shows its result.
+// A function with its parameters, or an object. A function template shows its result only where it is the outermost, or
+// an argument of a template.
 inline part_number demangle_parser::encoding(bool outermost) noexcept {
     if (!budget_.left()) return 0;
     if (peek() == 'T' || peek() == 'G') return special_name();

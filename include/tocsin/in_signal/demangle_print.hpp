@@ -245,6 +245,7 @@ inline demangle_printer::place demangle_printer::referred(part_number number, pa
 inline void demangle_printer::reference(demangle_part const& here) noexcept {
     part kind = here.kind;
     place const inner = referred(here.first, kind);
+    if (at(inner.number).kind == part::argument_pack) failed_ = true;  // as in left
     visit const there{*this, inner};
     declarator(inner.number, kind == part::lvalue_reference ? "&" : "&&");
 }

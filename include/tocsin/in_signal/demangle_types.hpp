@@ -54,6 +54,7 @@ inline part_number demangle_parser::type_unguarded() noexcept {
 inline part_number demangle_parser::wrapped(part kind) noexcept {
     ++at_;
     part_number const inner = type();
+    if (at(inner).kind == part::expansion) return 0;  // of these there are lists only
     bool const reference = kind == part::lvalue_reference || kind == part::rvalue_reference;
     if (reference && is_reference(inner)) return 0;
     bool const two_numbers = kind == part::complex || kind == part::imaginary;
@@ -126,6 +127,7 @@ inline part_number demangle_parser::qualified_type() noexcept {
     part_number const inner = type();
     part const kind = at(inner).kind;
     if (inner == 0 || kind == part::function || kind == part::qualified_type || is_reference(inner)) return 0;
+    if (kind == part::expansion) return 0;
     bool const can_be_restrict =
         kind == part::pointer || kind == part::member_pointer || kind == part::parameter;
     if ((flags & is_restrict) != 0 && !can_be_restrict) return 0;
@@ -212,7 +214,8 @@ inline part_number demangle_parser::function_type() noexcept {
 inline part_number demangle_parser::result_type() noexcept {
     part_number const result = type();
     part const kind = at(at(result).kind == part::qualified_type ? at(result).first : result).kind;
-    return kind == part::function || kind == part::array ? part_number{0} : result;
+    bool const refused = kind == part::function || kind == part::array || kind == part::expansion;
+    return refused ? part_number{0} : result;
 }
 
 // One or more types; "v" alone is none.
@@ -351,7 +354,7 @@ inline part_number demangle_parser::braced() noexcept {
 inline part_number demangle_parser::literal() noexcept {
     if (!take('L')) return 0;
     if (take('_', 'Z') || take('Z')) {
-        part_number const target = encoding(false);
+        part_number const target = encoding(true);
         return take('E') ? target : part_number{0};
     }
     part_number const kind = type();

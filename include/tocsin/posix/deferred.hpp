@@ -154,6 +154,35 @@ class safe_point {
         return ran;
     }
 
+    // Takes what is pending at one place, without the reactions; answers the last delivery, standing for all of them.
+    // What a reaction that threw had left to the others is in it.
+    delivery consume(int place) {
+        delivery last;
+        unsigned long count = 0;
+        drain(place, [&](delivery const& what, unsigned) {
+            last = what;
+            count += what.merged();
+        });
+        return last.merged(count);
+    }
+
+    // The same, one by one, with the number of reactions that have run for it already.
+    template <class Visit>
+    void drain(int place, Visit visit) {
+        if (box.bits == nullptr || place < 1 || place >= in_signal::slot_count) return;
+        if (place > in_signal::watchdog_place && box.rings[place] == nullptr) return;
+        renew_in_child();
+        turn mine{*this};
+        if (!mine.taken || (box.bits->load() & in_signal::bit_of(place)) == 0) return;
+        if (unsigned const step = unfinished_[place].step) {
+            unfinished_[place].step = 0;
+            visit(unfinished_[place].what, step);
+        }
+        std::uint64_t waiting = waiting_at(box, place);
+        delivery what;
+        while (waiting-- != 0 && take(*to_.in, box, place, what)) visit(what, 0U);
+    }
+
   private:
     // One thread at a time, as often as it likes; the guard's state outlives the turn.
     struct turn {

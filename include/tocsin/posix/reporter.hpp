@@ -14,6 +14,9 @@
 #include <tocsin/posix/module_map.hpp>
 #include <tocsin/posix/reserved.hpp>
 
+// Defined by the source of the dependency tocsin-lines, if the program links it. Answers an errno, or 0.
+extern "C" [[gnu::weak, gnu::visibility("hidden")]] int tocsin_open_lines(tocsin::in_signal::line_place& place) noexcept;
+
 namespace tocsin::posix {
 
 using in_signal::report_desk;
@@ -39,6 +42,8 @@ inline failure provide_desk(table& in) noexcept {
             ::munmap(memory, sizeof(report_desk));
     }
     provide_modules();
+    if (&tocsin_open_lines != nullptr)
+        if (int const refused = tocsin_open_lines(in_signal::desk_of(in)->lines)) return {refused, "lines", 0};
     if (in.capture.load() == nullptr) {
         detail::pin_this_object();
         in.capture.store(&detail::answer_on_this_thread);

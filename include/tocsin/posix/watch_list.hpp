@@ -26,9 +26,9 @@ inline constexpr std::uint64_t shortest_watch = 1'000'000;
 struct watch {
     watch* next = nullptr;
     std::uint64_t at = 0;
-    std::uint64_t every = 0;         // and again each time this has passed; 0 for once a hang
+    std::uint64_t every = 0;  // and again each time this has passed; 0 for once a hang
     std::uint64_t next_at = never;
-    std::uint64_t reached = 0;       // of the hang that it fired for
+    std::uint64_t reached = 0;                    // of the hang that it fired for
     in_signal::atomic<std::uint32_t> fired;       // the helper has to run its row
     in_signal::atomic<std::uint32_t> unanswered;  // hangs that the row's deferred reactions have not run for
     void* program = nullptr;
@@ -153,12 +153,12 @@ class watch_group : watched {
     }
 
     watch* first_ = nullptr;
-    std::uint64_t least_ = never;    // of the periods
+    std::uint64_t least_ = never;  // of the periods
     std::uint64_t pace_ = 0;
     std::uint64_t next_at_ = never;  // of the times without a feed at which something fires
     std::uint64_t unfed_ = 0;
     std::uint64_t last_look_ = 0;
-    std::int32_t process_ = 0;       // where they are armed
+    std::int32_t process_ = 0;  // where they are armed
 };
 
 // All watchdogs of a guard: those without a name are one group, each name is another.
@@ -246,7 +246,8 @@ class watch_list {
         for (watch_group* group = groups_; group != nullptr; group = group->next_group) {
             for (watch* one = group->first(); one != nullptr; one = one->next) {
                 if (one->fired.load() == 0 || one->fired.exchange(0) == 0) continue;
-                if (closed_.load() != 0) return;  // by a reaction that destroyed the guard, or by another thread
+                if (closed_.load() != 0)
+                    return;  // by a reaction that destroyed the guard, or by another thread
                 run(*one, group->name);
             }
         }
@@ -301,7 +302,7 @@ class watch_list {
 
     opening to_{};
     watch_group unnamed_;
-    watch_group* groups_ = &unnamed_;  // the unnamed one is the last
+    watch_group* groups_ = &unnamed_;          // the unnamed one is the last
     in_signal::atomic<std::int32_t> process_;  // where they are armed
     in_signal::atomic<std::uint32_t> closed_;
     in_signal::atomic<std::uint32_t> generation_;

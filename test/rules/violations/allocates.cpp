@@ -1,4 +1,5 @@
 // refused: calls operator new(unsigned long)
+// SPDX-License-Identifier: MIT
 // An allocating string, behind a helper outside the namespace.
 #include <string>
 

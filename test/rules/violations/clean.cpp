@@ -1,4 +1,5 @@
 // accepted
+// SPDX-License-Identifier: MIT
 // What handlers do: a switch, a copy, a recursion, the thread pointer.
 struct big {
     char bytes[4096];

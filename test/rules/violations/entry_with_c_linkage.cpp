@@ -1,4 +1,5 @@
 // refused: calls malloc (malloc)
+// SPDX-License-Identifier: MIT
 #include <cstdlib>
 
 void* kept;

@@ -1,4 +1,5 @@
 // refused: thread-local storage
+// SPDX-License-Identifier: MIT
 extern __thread int elsewhere;
 
 namespace tocsin::in_signal {

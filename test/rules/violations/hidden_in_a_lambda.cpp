@@ -1,4 +1,5 @@
 // refused: calls malloc (malloc)
+// SPDX-License-Identifier: MIT
 // Only the address is taken here; who calls it is not to be seen in this object.
 #include <cstdlib>
 

@@ -1,4 +1,5 @@
 // refused: a function-local static takes a lock
+// SPDX-License-Identifier: MIT
 int first_use();
 
 namespace tocsin::in_signal {

@@ -1,4 +1,5 @@
 // refused: calls malloc (malloc)
+// SPDX-License-Identifier: MIT
 // A row's reaction outside the namespace: what it is given shows that it runs in a handler.
 #include <cstdlib>
 

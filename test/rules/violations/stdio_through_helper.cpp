@@ -1,4 +1,5 @@
 // refused: calls fprintf (fprintf)
+// SPDX-License-Identifier: MIT
 #include <cstdio>
 
 namespace {

@@ -1,4 +1,5 @@
 // refused: thread-local storage
+// SPDX-License-Identifier: MIT
 static thread_local int depth = 0;
 
 namespace tocsin::in_signal {

@@ -1,4 +1,5 @@
 // refused: not on the list
+// SPDX-License-Identifier: MIT
 // What may throw inside noexcept reaches std::terminate.
 void may_throw();
 

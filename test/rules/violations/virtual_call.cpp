@@ -1,4 +1,5 @@
 // refused: indirect call, not listed
+// SPDX-License-Identifier: MIT
 struct reaction {
     virtual void react(int) = 0;
 };

@@ -1,4 +1,5 @@
 // refused: not on the list
+// SPDX-License-Identifier: MIT
 // Sixteen bytes: the compilers call a library function that may lock.
 struct wide {
     long low, high;

@@ -64,6 +64,7 @@ inline long system_call(long, long = 0, long = 0, long = 0, long = 0, long = 0, 
 }
 inline void relax() noexcept { model::spin(); }
 inline void yield() noexcept { model::spin(); }
+inline void allow_unaligned() noexcept {}
 
 inline int getpid() noexcept { return model::process(); }
 inline int gettid() noexcept { return model::thread(); }

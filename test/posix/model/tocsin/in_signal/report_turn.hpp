@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT
+// Stands in front of the library's header of this name: in the model nobody writes reports.
+#pragma once
+
+#include <tocsin/in_signal/slot.hpp>
+
+namespace tocsin::in_signal {
+
+struct report_seat {};
+
+inline report_seat* seat_of(table&) noexcept { return nullptr; }
+inline bool ends_a_step(report_seat&, arrival&) noexcept { return false; }
+
+}  // namespace tocsin::in_signal
