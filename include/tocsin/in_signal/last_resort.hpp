@@ -57,7 +57,7 @@ inline int write_in_steps(table& in, report_desk& desk, report_order const& orde
                 : attempt(desk.steps, write_it);
     give_back_second_choice(in);
     if (whole) return result;
-    if (limited) stage::stop(desk.clock);
+    if (limited) detail::stop(desk.clock);
     change_mask(SIG_SETMASK, &before, nullptr);
     keep_mask(desk.steps);
     if (!step(desk, 2 * last_patience, [&]() noexcept { write_raw_report(in, order, fd); }))

@@ -23,8 +23,10 @@ struct report_seat {
 // A fault in the middle of a report's step, or the end of the step's time. True if that is all that this signal is.
 inline bool ends_a_step(report_seat& seat, arrival& a) noexcept {
     if (a.context == nullptr) return false;
-    if (end_stage(seat.steps, seat.whole_clock, *a.context) || end_stage(seat.steps, seat.clock, *a.context)) return true;
-    bool const by_abort = a.signal == SIGABRT && a.info->si_code == SI_TKILL && a.info->si_pid == a.pid();
+    if (end_stage(seat.steps, seat.whole_clock, *a.context)) return true;
+    if (end_stage(seat.steps, seat.clock, *a.context)) return true;
+    bool const by_abort =
+        a.signal == SIGABRT && a.info->si_code == SI_TKILL && a.info->si_pid == a.pid();
     bool const of_its_own = by_abort || a.info->si_code > 0;
     if (of_its_own && step_back(seat.steps, *a.context)) return true;
     return is_stage_signal(seat.clock, *a.info) || is_stage_signal(seat.whole_clock, *a.info);

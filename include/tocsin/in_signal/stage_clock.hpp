@@ -61,7 +61,7 @@ struct stage_memory {
     alignas(16) unsigned char no_stack[256];  // zeros for who walks up the sender's stack, which is never used
 };
 
-namespace stage {
+namespace detail {
 
 inline constexpr std::uint32_t idle = 0;
 inline constexpr std::uint32_t armed = 1;
@@ -163,24 +163,24 @@ inline void stop(stage_memory& in) noexcept {
     in.means = stage_means::none;
 }
 
-}  // namespace stage
+}  // namespace detail
 
 // True for what a clock of this memory has sent, the present one or one that is cancelled: nobody else's signal. At the
 // queue limit the sender's arrives without its siginfo, as one from process 0.
 inline bool is_stage_signal(stage_memory const& of, siginfo_t const& info) noexcept {
     if (info.si_code == SI_TIMER || info.si_code == SI_QUEUE) {
         auto const value = reinterpret_cast<std::uintptr_t>(info.si_value.sival_ptr);
-        return value >> 16 == stage::owner_mark(of) >> 16;
+        return value >> 16 == detail::owner_mark(of) >> 16;
     }
-    if (stage::phase(of.orders.state.load()) < stage::expired || info.si_signo != of.orders.signal) return false;
+    if (detail::phase(of.orders.state.load()) < detail::expired || info.si_signo != of.orders.signal) return false;
     if (info.si_code == SI_USER) return info.si_pid == 0;
     return info.si_code == SI_TKILL && info.si_pid == of.orders.process;
 }
 
 // True if a clock of this memory is armed for this thread, and its time is up.
 inline bool is_due(stage_memory const& of) noexcept {
-    std::uint32_t const now = stage::phase(of.orders.state.load());
-    if (now != stage::armed && now != stage::expired) return false;
+    std::uint32_t const now = detail::phase(of.orders.state.load());
+    if (now != detail::armed && now != detail::expired) return false;
     return of.orders.thread == gettid() && monotonic() >= of.deadline;
 }
 
@@ -193,7 +193,7 @@ class stage_clock {
     // From now on `signal` (a standard one, or it may be refused at the queue limit) arrives `nanoseconds` later.
     stage_clock(stage_memory& memory, int signal, std::uint64_t nanoseconds) noexcept : memory_{memory} {
         constexpr std::uint64_t longest = std::uint64_t{1} << 62;
-        stage::stop(memory);
+        detail::stop(memory);
         std::uint64_t const now = monotonic();
         if (now == 0) return;  // no clock to be had: what would be due is not known
         stage_orders& orders = memory.orders;
@@ -203,11 +203,11 @@ class stage_clock {
         orders.signal = signal;
         orders.until.tv_sec = static_cast<time_t>(memory.deadline / 1'000'000'000U);
         orders.until.tv_nsec = static_cast<long>(memory.deadline % 1'000'000'000U);
-        state_ = (orders.state.load() & ~3U) + 4 + stage::armed;
+        state_ = (orders.state.load() & ~3U) + 4 + detail::armed;
         orders.state.store(state_);
-        if (stage::start_timer(memory, state_) || stage::start_thread(memory, state_)) return;
+        if (detail::start_timer(memory, state_) || detail::start_thread(memory, state_)) return;
         memory.means = stage_means::none;
-        orders.state.store(state_ - stage::armed);
+        orders.state.store(state_ - detail::armed);
     }
     ~stage_clock() { cancel(); }
     stage_clock(stage_clock const&) = delete;
@@ -219,7 +219,7 @@ class stage_clock {
 
     // Afterwards the means is gone, and a signal that was sent before is no longer due.
     void cancel() noexcept {
-        if (is_mine()) stage::stop(memory_);
+        if (is_mine()) detail::stop(memory_);
     }
 
   private:
@@ -231,7 +231,7 @@ class stage_clock {
 
 // attempt() that also ends, with false, when it has taken `nanoseconds`; without a limit where no means is found. A
 // signal that comes before the step has begun keeps it from beginning. Where an attempt around this one is stepped back
-// to, the clock of this one stays armed until its memory is used again or given to stage::stop().
+// to, the clock of this one stays armed until its memory is used again or given to detail::stop().
 template <class F>
 bool attempt_within(recovery& in, stage_memory& memory, int signal, std::uint64_t nanoseconds, F&& step) noexcept {
     memory.level = attempts_under_way(in) + 1;

@@ -55,6 +55,15 @@ class request_watch {
         if (fd >= 0) ::close(fd);
     }
     static failure refused(char const* call) noexcept { return {errno, call, 0}; }
+    // One whose identity cannot be read would never be used, or closed.
+    static failure keep(kept& to, int opened, char const* call) noexcept {
+        if (opened < 0) return refused(call);
+        to.keep(opened);
+        if (to.is_same()) return {};
+        to.fd = -1;
+        ::close(opened);
+        return {EIO, "fstat", 0};
+    }
 
     failure prepare_reports() noexcept;
     failure find_place() noexcept;
@@ -112,9 +121,7 @@ inline failure request_watch::open(request_order const& asked) noexcept {
     no = prepare_reports();
     if (!no) no = find_place();
     if (!no && asked_.by_file) no = choose_report();
-    int const wakes = no ? -1 : ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (!no && wakes < 0) no = refused("eventfd");
-    if (wakes >= 0) ending_.keep(wakes);
+    if (!no) no = keep(ending_, ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd");
     if (!no) no = asked_.by_file ? open_file() : open_socket();
     if (!no) no = start();
     if (no) {
@@ -133,7 +140,8 @@ inline void request_watch::close() noexcept {
         ended_.store(1);
         in_signal::futex_wake(ended_.address(), 1);
         std::uint64_t const one = 1;
-        bool const wakes = ending_.is_same() && ::write(ending_.fd, &one, sizeof one) == sizeof one;
+        bool wakes = ending_.is_same();
+        while (wakes && ::write(ending_.fd, &one, sizeof one) < 0) wakes = errno == EINTR;
         // Somebody has closed what the thread sleeps on: it sleeps for ever, and keeps this object.
         if (wakes)
             ::pthread_join(thread_, nullptr);
@@ -182,8 +190,7 @@ inline failure request_watch::open_socket() noexcept {
     ::memcpy(address.sun_path, path, size);
     if (is_abstract()) address.sun_path[0] = '\0';
     int const made = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (made < 0) return refused("socket");
-    ear_.keep(made);
+    if (failure const no = keep(ear_, made, "socket")) return no;
     // The file gets the mode of the socket (unix_bind_bsd in net/unix/af_unix.c): there is no moment at which others
     // may connect, and the process's umask stays as it is.
     if (::fchmod(made, 0600) != 0) return refused("fchmod");
@@ -203,8 +210,7 @@ inline failure request_watch::open_socket() noexcept {
 
 inline failure request_watch::open_file() noexcept {
     int const made = ::inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    if (made < 0) return refused("inotify_init1");
-    ear_.keep(made);
+    if (failure const no = keep(ear_, made, "inotify_init1")) return no;
     in_signal::fixed_line<64> directory;  // the one that is open, whatever has its name by now
     directory.text("/proc/thread-self/fd/").decimal(static_cast<std::uint64_t>(place_.directory.fd)).character('\0');
     // touch(1) and a shell's `>` end in a close after writing; an editor or a careful script moves the file there.
@@ -214,8 +220,8 @@ inline failure request_watch::open_file() noexcept {
 
 inline failure request_watch::choose_report() noexcept {
     int copy = -1;
-    failure const no = duplicate(asked_.fd, copy);
-    if (!no) report_.out.keep(copy);
+    failure no = duplicate(asked_.fd, copy);
+    if (!no) no = keep(report_.out, copy, "fcntl");
     if (asked_.report_path != nullptr) return open_directory(asked_.report_path, report_);
     if (asked_.directed) return no;
     constexpr char behind[] = ".report";
@@ -224,8 +230,7 @@ inline failure request_watch::choose_report() noexcept {
     ::memcpy(report_.file, place_.file, size);
     ::memcpy(report_.file + size, behind, sizeof behind);
     if (failure const full = duplicate(place_.directory.fd, copy)) return full;
-    report_.directory.keep(copy);
-    return {};
+    return keep(report_.directory, copy, "fcntl");
 }
 
 inline failure request_watch::start() noexcept {

@@ -118,8 +118,8 @@ class watch_group : watched {
 
   private:
     // What passed between two looks counts, but for the time in which nobody could feed because the process did not
-    // run: then the look is late, and only the part until it was due counts. A look is always a little late; that little
-    // must count, or repeats would drift.
+    // run: then the look is late, and only the part until it was due counts. A look is always a little late; that
+    // little must count, or repeats would drift.
     std::uint64_t counted(std::uint64_t passed) const noexcept {
         constexpr std::uint64_t stopped = 100'000'000;
         std::uint64_t const tolerated = hung ? stopped : pace_ / 2;
