@@ -338,10 +338,10 @@ class walker {
 
     registers now_;
     careful_reader& stack_;
-    careful_reader code_;
-    careful_reader headers_;
-    careful_reader instructions_;
     work budget_{most_work};
+    careful_reader code_{budget_};
+    careful_reader headers_{budget_};
+    careful_reader instructions_{budget_};
     eh_frame tables_{budget_};
     module_info module_{};
     frame_entry entry_{};
