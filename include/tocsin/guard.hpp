@@ -18,6 +18,8 @@
 
 namespace tocsin {
 
+// A table of dispositions, in force from the constructor to the destructor; `guard signals{on<SIGTERM>(wake), …}`. It
+// does not move, handlers point into it. Which members it has depends on its rows; see README.md, or the compiler.
 template <class... Rows>
 class guard {
     using checked = decltype(detail::check_claims<Rows...>());

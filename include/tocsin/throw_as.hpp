@@ -106,9 +106,9 @@ constexpr auto make_throw_as() {
 
 }  // namespace detail
 
-// on<SIGTERM>(throw_as<shutdown>): guard.check() throws a shutdown, made of the delivery const& if it can be, else of
-// nothing. What had not run yet stays pending, as after any exception out of a deferred reaction. throw_as<> throws an
-// `interrupted`, which has the delivery inside.
+// on<SIGTERM>(throw_as<time_to_go>): guard.check() throws a time_to_go, made of the delivery const& if it can be, else
+// of nothing. What had not run yet stays pending, as after any exception out of a deferred reaction. throw_as<> throws
+// an `interrupted`, which has the delivery inside.
 template <class E = interrupted>
 [[gnu::visibility("hidden")]] inline constexpr auto throw_as = detail::make_throw_as<E>();
 

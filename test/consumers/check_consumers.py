@@ -10,84 +10,16 @@ that is not installed, after everything else in the case has been tried; what wa
 
 import argparse
 import functools
-import os
-import pathlib
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 
-HERE = pathlib.Path(__file__).parent
-HIDDEN = ["-fvisibility=hidden"]
-# As the project's tests have them: the faults are the program's own.
-SANITIZED = {
-    "ASAN_OPTIONS": "handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:handle_abort=0:use_sigaltstack=0",
-    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
-    "TSAN_OPTIONS": "halt_on_error=1:handle_segv=0:handle_abort=0:use_sigaltstack=0",
-}
-DEFAULT_RECORDS = 1024
+sys.dont_write_bytecode = True  # the sources stay as they are
 
-
-class Failed(Exception):
-    pass
-
-
-def quietly(command, **kwargs):
-    return subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, LC_ALL="C", **SANITIZED), **kwargs)
-
-
-class Workshop:
-    """Builds and runs in a temporary folder."""
-
-    def __init__(self, root, folder):
-        self.root, self.folder, self.left_out = pathlib.Path(root), pathlib.Path(folder), []
-
-    def can(self, compiler, *flags):
-        """Does a program link with these flags? If not, the case goes on without them, and says so."""
-        probe = self.folder / "probe.cpp"
-        probe.write_text("#include <new>\nint main() {}\n")
-        works = shutil.which(compiler) and \
-            quietly([compiler, *flags, "-std=c++20", probe, "-o", self.folder / "probe"]).returncode == 0
-        if not works:
-            self.left_out.append(" ".join([compiler, *flags]))
-        return works
-
-    def build(self, name, compiler, *words):
-        """Compiles or links words (flags, and sources of this folder) into name."""
-        target = self.folder / name
-        words = [str(HERE / word) if word.endswith(".cpp") and "/" not in word else word for word in words]
-        done = quietly([compiler, "-std=c++20", "-Wall", "-Wextra", f"-I{self.root / 'include'}", *words, "-pthread",
-                        "-o", target])
-        noise = [line for line in done.stderr.splitlines() if "serial compilation" not in line and "lto-wrapper" not in line]
-        if done.returncode != 0 or noise:
-            raise Failed(f"{compiler} {' '.join(words)}:\n{done.stderr[:4000]}")
-        return str(target)
-
-    def main_unit(self, name="main.o", compiler="g++", *flags):
-        return self.build(name, compiler, *flags, "-DCOPY=main_copy", "-c", "copy.cpp")
-
-    def plugin(self, name, compiler="g++", *flags):
-        return self.build(name, compiler, *flags, "-fPIC", "-shared", "-DCOPY=plugin_copy", "copy.cpp")
-
-    def storage(self, records):
-        """The generated unit, as meson.build generates it."""
-        text = (self.root / "include/tocsin/posix/storage.cpp.in").read_text()
-        for name, value in (("RECORDS", records), ("FRAMES", 64), ("ALTERNATE_STACK", 64)):
-            text = text.replace(f"@{name}@", str(value))
-        path = self.folder / f"storage{records}.cpp"
-        path.write_text(text)
-        return str(path)
-
-    def run(self, *words):
-        done = quietly(words, timeout=120)
-        if done.returncode != 0:
-            said = (done.stdout + done.stderr)[-3000:]
-            raise Failed(f"{' '.join(map(str, words))} ended with {done.returncode}:\n{said}")
-
-    def in_every_order(self, program, orders, *plugins, records=DEFAULT_RECORDS):
-        for order in orders.split():
-            self.run(program, str(records), order, *plugins)
+import packages
+from workshop import DEFAULT_RECORDS, HERE, HIDDEN, Failed, Workshop, quietly
 
 
 # --- Copies in one process -----------------------------------------------------------------------------------
@@ -246,59 +178,9 @@ def thread_sanitizer(shop):
             shop.run(program, plugin, str(shutil.copy(plugin, shop.folder / "other.so")))
 
 
-# --- Through the build -----------------------------------------------------------------------------------------
-
-
-def project(shop):
-    """A copy of what the build of a consumer needs; its own tests are not part of it."""
-    copy = shop.folder / "tocsin"
-    copy.mkdir()
-    for name in ("meson.build", "meson_options.txt", "LICENSE"):
-        shutil.copy(shop.root / name, copy)
-    shutil.copytree(shop.root / "include", copy / "include")
-    return copy
-
-
-def meson(*words):
-    done = quietly(["meson", *words])
-    if done.returncode != 0:
-        raise Failed(f"meson {' '.join(map(str, words))}:\n{(done.stdout + done.stderr)[-3000:]}")
-
-
-def subproject(shop):
-    """A project of somebody else's that says dependency('tocsin'): its options reach the table."""
-    consumer = shop.folder / "consumer"
-    shutil.copytree(HERE / "subproject", consumer)
-    (consumer / "subprojects").mkdir()
-    shutil.move(project(shop), consumer / "subprojects/tocsin")
-    meson("setup", consumer / "build", consumer, "-Dtocsin:records=32")
-    meson("compile", "-C", consumer / "build")
-    shop.run(consumer / "build/program", "32")
-
-
-def installed(shop):
-    """Installed, and found through pkg-config."""
-    source, build, prefix = project(shop), shop.folder / "build", shop.folder / "prefix"
-    meson("setup", build, source, "--prefix", prefix, "-Dtests=disabled", "-Dexamples=disabled")
-    meson("install", "-C", build)
-    headers = {p.relative_to(source / "include") for p in (source / "include").rglob("*.hpp")}
-    missing = sorted(h for h in headers if not (prefix / "include" / h).is_file())
-    if missing:
-        raise Failed(f"not installed: {' '.join(map(str, missing))}")
-    if shutil.which("pkg-config") is None:
-        return shop.left_out.append("pkg-config")
-    found = subprocess.run(["pkg-config", "--cflags", "tocsin"], capture_output=True, text=True,
-                           env=dict(os.environ, PKG_CONFIG_PATH=str(prefix / "share/pkgconfig")))
-    program = shop.folder / "program"
-    done = quietly(["g++", "-std=c++20", *found.stdout.split(), HERE / "subproject/program.cpp", "-pthread", "-o", program])
-    if f"-I{prefix}" not in found.stdout or done.returncode != 0:
-        raise Failed(f"pkg-config says {found.stdout}{found.stderr}; {done.stderr[:3000]}")
-    shop.run(program, str(DEFAULT_RECORDS))
-
-
 CASES = {case.__name__: case for case in (
     units, generated, shared, plugins, exported, namespaces, mixed, race, unload, unique, lto, bare, static, libcxx,
-    address_sanitizer, thread_sanitizer, subproject, installed)}
+    address_sanitizer, thread_sanitizer, *packages.CASES)}
 CASES |= {f"linker_{name}": functools.partial(linker, name=name) for name in ("bfd", "gold", "lld", "mold")}
 
 

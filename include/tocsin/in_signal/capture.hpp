@@ -168,11 +168,12 @@ inline void capture_by_signal(table& in, capture_desk& desk, int thread, std::ui
 
 // Reads a thread that waits, and looks again afterwards whether it still does.
 inline bool capture_waiting(int thread, std::uint32_t limit, stack& to) noexcept {
-    waiting_at const before = where_it_waits(thread);
+    waiting_place const place{thread};
+    waiting_at const before = place.look();
     if (!before.known) return false;
     careful_reader memory;
     to.walked = unwind(registers_at(before.pc, before.sp), to.frames, limit, memory);
-    waiting_at const after = where_it_waits(thread);
+    waiting_at const after = place.look();
     bool const same = after.known && after.pc == before.pc && after.sp == before.sp;
     to.source = same ? stack_source::waiting : stack_source::moved;
     return true;

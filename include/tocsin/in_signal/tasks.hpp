@@ -92,9 +92,32 @@ inline waiting_at parse_where_it_waits(char const* at) noexcept {
     return found;
 }
 
-inline waiting_at where_it_waits(int thread) noexcept {
-    return parse_where_it_waits(task_file<256>{thread, "syscall"}.text());
-}
+// The same file, to be asked more than once.
+class waiting_place {
+  public:
+    explicit waiting_place(int thread) noexcept {
+        fixed_line<64> path;
+        path.text("/proc/self/task/").decimal(thread).text("/syscall").character('\0');
+        fd_ = openat(AT_FDCWD, path.data(), O_RDONLY | O_CLOEXEC);
+    }
+    ~waiting_place() {
+        if (fd_ >= 0) close(fd_);
+    }
+    waiting_place(waiting_place const&) = delete;
+    waiting_place& operator=(waiting_place const&) = delete;
+
+    waiting_at look() const noexcept {
+        char text[256];
+        long const got = fd_ >= 0 ? pread(fd_, text, sizeof text - 1, 0) : 0;
+        text[got > 0 ? got : 0] = '\0';
+        return parse_where_it_waits(text);
+    }
+
+  private:
+    int fd_;
+};
+
+inline waiting_at where_it_waits(int thread) noexcept { return waiting_place{thread}.look(); }
 
 // proc(5), /proc/pid/stat: the state is one letter, and follows the name, which may hold anything, in parentheses; '?'
 // if it cannot be known.

@@ -32,7 +32,6 @@ class request_watch {
     // Where the request is expected, with {pid} filled in.
     char path[sizeof(sockaddr_un::sun_path) + in_signal::longest_file_name] = {};
 
-    // Counted by the one who opens it, and by its thread.
     void release() noexcept {
         if (references_.fetch_sub(1) != 1) return;
         drop(ending_);
@@ -70,11 +69,11 @@ class request_watch {
     failure open_socket() noexcept;
     failure open_file() noexcept;
     failure choose_report() noexcept;
-    failure start() noexcept;
-    void list() noexcept;
+    [[gnu::visibility("hidden")]] failure start() noexcept;
+    [[gnu::visibility("hidden")]] void list() noexcept;
     void unlist() noexcept;
     void remove_socket() noexcept;
-    static void close_in_child() noexcept;
+    [[gnu::visibility("hidden")]] static void close_in_child() noexcept;
     [[gnu::visibility("hidden")]] static int watch_forks() noexcept;
 
     // On the thread.
@@ -90,22 +89,22 @@ class request_watch {
     static bool may_ask(uid_t user) noexcept { return user == 0 || user == ::geteuid(); }
     bool is_abstract() const noexcept { return path[0] == '@'; }
     bool has_ended() const noexcept { return ended_.load() != 0; }
-
     request_order asked_{};
     table* in_ = nullptr;
     std::int32_t process_ = 0;
     kept ear_;     // the listening socket, or the inotify descriptor
     kept ending_;  // wakes the thread for its end
-    target place_;   // the directory, and the name as it is in it
-    target report_;  // of a request by a file
+    target place_;          // the directory, and the name in it
+    target report_;         // of a request by a file
     std::uint64_t device_ = 0;  // of the socket's file
     std::uint64_t inode_ = 0;
     bool bound_ = false;
     pthread_t thread_{};
     request_pace pace_;
     in_signal::atomic<std::uint32_t> ended_;
-    in_signal::atomic<std::uint32_t> references_{1};
+    in_signal::atomic<std::uint32_t> references_{1};  // of the one who opened it, and of its thread
     request_watch* next_ = nullptr;
+    request_watch** place_in_list_ = nullptr;  // what points here, in whichever copy of the library
 
     [[gnu::visibility("hidden")]] static inline constinit request_watch* first_ = nullptr;
 };
@@ -141,7 +140,7 @@ inline void request_watch::close() noexcept {
         in_signal::futex_wake(ended_.address(), 1);
         std::uint64_t const one = 1;
         bool wakes = ending_.is_same();
-        while (wakes && ::write(ending_.fd, &one, sizeof one) < 0) wakes = errno == EINTR;
+        for (int tries = 3; wakes && ::write(ending_.fd, &one, sizeof one) < 0;) wakes = --tries != 0;
         // Somebody has closed what the thread sleeps on: it sleeps for ever, and keeps this object.
         if (wakes)
             ::pthread_join(thread_, nullptr);
@@ -167,10 +166,12 @@ inline failure request_watch::find_place() noexcept {
     bool const abstract = *from == '@' && !asked_.by_file;
     if (abstract && (from[1] == '\0' || ::strlen(from) > in_signal::longest_file_name))
         return {from[1] == '\0' ? EINVAL : ENAMETOOLONG, "dump_on_request", 0};
-    if (!abstract)
-        if (failure const no = open_directory(from, place_))
-            return {no.errno_code, no.errno_code == EINVAL || no.errno_code == ENAMETOOLONG ? "dump_on_request"
-                                                                                             : "open(directory)", 0};
+    if (!abstract) {
+        failure const no = open_directory(from, place_);
+        bool const by_name = no.errno_code == EINVAL || no.errno_code == ENAMETOOLONG;
+        if (no) return {no.errno_code, by_name ? "dump_on_request" : "open(directory)", 0};
+        if (failure const lost = keep(place_.directory, place_.directory.fd, "open(directory)")) return lost;
+    }
     in_signal::fixed_line<in_signal::longest_file_name + 1> name;
     in_signal::append_file_name(name, abstract ? from : place_.file, 0);
     std::size_t const before = abstract ? 0 : ::strlen(from) - ::strlen(place_.file);
@@ -211,7 +212,7 @@ inline failure request_watch::open_socket() noexcept {
 inline failure request_watch::open_file() noexcept {
     int const made = ::inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     if (failure const no = keep(ear_, made, "inotify_init1")) return no;
-    in_signal::fixed_line<64> directory;  // the one that is open, whatever has its name by now
+    in_signal::fixed_line<64> directory;
     directory.text("/proc/thread-self/fd/").decimal(static_cast<std::uint64_t>(place_.directory.fd)).character('\0');
     // touch(1) and a shell's `>` end in a close after writing; an editor or a careful script moves the file there.
     int const added = ::inotify_add_watch(made, directory.data(), IN_CLOSE_WRITE | IN_MOVED_TO | IN_ONLYDIR);
@@ -227,8 +228,7 @@ inline failure request_watch::choose_report() noexcept {
     constexpr char behind[] = ".report";
     std::size_t const size = ::strlen(place_.file);
     if (size + sizeof behind > sizeof report_.file) return {ENAMETOOLONG, "dump_on_request", 0};
-    ::memcpy(report_.file, place_.file, size);
-    ::memcpy(report_.file + size, behind, sizeof behind);
+    ::memcpy(::strcpy(report_.file, place_.file) + size, behind, sizeof behind);
     if (failure const full = duplicate(place_.directory.fd, copy)) return full;
     return keep(report_.directory, copy, "fcntl");
 }
@@ -247,7 +247,7 @@ inline failure request_watch::start() noexcept {
     return {no, "pthread_create", 0};
 }
 
-// The one that was there first is not ours to remove, nor is the one that took our place.
+// What was there first is not ours to remove, nor is what took our place.
 inline void request_watch::remove_socket() noexcept {
     struct stat file {};
     bool const ours = bound_ && place_.directory.is_same() &&
@@ -257,19 +257,18 @@ inline void request_watch::remove_socket() noexcept {
     bound_ = false;
 }
 
-// --- Forks ----------------------------------------------------------------------------------------------------------
-
 // Both leave the list whole at each step, for a child that is forked meanwhile.
 inline void request_watch::list() noexcept {
     table_lock const locked{*in_};
     next_ = first_;
+    place_in_list_ = &first_;
+    if (next_ != nullptr) next_->place_in_list_ = &next_;
     __atomic_store_n(&first_, this, __ATOMIC_SEQ_CST);
 }
 inline void request_watch::unlist() noexcept {
     table_lock const locked{*in_};
-    request_watch** at = &first_;
-    while (*at != nullptr && *at != this) at = &(*at)->next_;
-    if (*at != nullptr) __atomic_store_n(at, next_, __ATOMIC_SEQ_CST);
+    __atomic_store_n(place_in_list_, next_, __ATOMIC_SEQ_CST);
+    if (next_ != nullptr) next_->place_in_list_ = place_in_list_;
 }
 
 // Whoever calls is not to wait in the queue of a process that does not answer.

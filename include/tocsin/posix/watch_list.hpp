@@ -121,7 +121,7 @@ class watch_group : watched {
     // run: then the look is late, and only the part until it was due counts. A look is always a little late; that
     // little must count, or repeats would drift.
     std::uint64_t counted(std::uint64_t passed) const noexcept {
-        constexpr std::uint64_t stopped = 100'000'000;
+        constexpr std::uint64_t stopped = 1'000'000'000;
         std::uint64_t const tolerated = hung ? stopped : pace_ / 2;
         return passed < pace_ + tolerated ? passed : pace_;
     }
