@@ -119,7 +119,8 @@ def main():
         options.error("OUTPUT is missing")
     reached = write(given.version, given.output)
     if given.depfile:
-        given.depfile.write_text(f"{given.output}: " + " ".join(str(ROOT / "include" / name) for name in reached) + "\n")
+        needed = " ".join(str(ROOT / "include" / name) for name in reached)
+        given.depfile.write_text(f"{given.output}: {needed}\n")
 
 
 if __name__ == "__main__":

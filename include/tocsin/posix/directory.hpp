@@ -121,7 +121,9 @@ inline directory* claim_page() noexcept {
 }
 
 [[gnu::visibility("hidden")]] inline in_signal::table* make_table() noexcept {
-    raw_storage const* const provided = &tocsin_raw_storage != nullptr ? tocsin_raw_storage() : nullptr;
+    raw_storage const* provided = &tocsin_raw_storage != nullptr ? tocsin_raw_storage() : nullptr;
+    // an older shared library's may be too small for this table
+    if (provided != nullptr && provided->bytes < sizeof(in_signal::table)) provided = nullptr;
     std::uintptr_t const wiped = map_page(0, directory_bytes);
     std::uintptr_t const memory = provided != nullptr ? reinterpret_cast<std::uintptr_t>(provided->memory)
                                                       : map_page(0, sizeof(in_signal::table));
