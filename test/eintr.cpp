@@ -47,6 +47,23 @@ namespace {
 
 using steady = std::chrono::steady_clock;
 
+// ThreadSanitizer keeps a signal back until the thread makes a call that it knows, and not before a blocking one ends.
+#if defined(__SANITIZE_THREAD__)
+constexpr bool signals_come_late = true;
+#elif defined(__has_feature)
+constexpr bool signals_come_late = __has_feature(thread_sanitizer);
+#else
+constexpr bool signals_come_late = false;
+#endif
+
+template <class F>
+void in_prompt_child(F f) {
+    if (signals_come_late)
+        WARN("left out: ThreadSanitizer delivers signals late");
+    else
+        in_child(f);
+}
+
 constexpr int enough = 5;
 std::atomic<int> ticks{0};
 std::atomic<int> interruptions{0};
@@ -161,7 +178,7 @@ void empty(int fd) {
 }  // namespace
 
 TEST_CASE("read and readv come back with the data", "[eintr]") {
-    in_child([] {
+    in_prompt_child([] {
         pair_of const ends = make_pipe();
         int const reader = ends.first;
         int const writer = ends.second;
@@ -173,7 +190,7 @@ TEST_CASE("read and readv come back with the data", "[eintr]") {
 }
 
 TEST_CASE("write into a full pipe comes back with what it wrote", "[eintr]") {
-    in_child([] {
+    in_prompt_child([] {
         pair_of const ends = make_pipe();
         int const reader = ends.first;
         int const writer = ends.second;
@@ -190,7 +207,7 @@ TEST_CASE("write into a full pipe comes back with what it wrote", "[eintr]") {
 }
 
 TEST_CASE("a large write that is interrupted in its middle loses nothing and doubles nothing", "[eintr]") {
-    in_child([] {
+    in_prompt_child([] {
         pair_of const ends = make_pipe();
         int const reader = ends.first;
         int const writer = ends.second;
@@ -220,7 +237,7 @@ TEST_CASE("a large write that is interrupted in its middle loses nothing and dou
 }
 
 TEST_CASE("recv, recvmsg, send and sendmsg come back with the data", "[eintr]") {
-    in_child([] {
+    in_prompt_child([] {
         pair_of const ends = make_sockets();
         int const here = ends.first;
         int const there = ends.second;
@@ -241,7 +258,7 @@ TEST_CASE("recv, recvmsg, send and sendmsg come back with the data", "[eintr]") 
 }
 
 TEST_CASE("accept comes back with the connection", "[eintr]") {
-    in_child([] {
+    in_prompt_child([] {
         sockaddr_un address{};
         address.sun_family = AF_UNIX;
         std::string const name = "tocsin-eintr-" + std::to_string(::getpid());
@@ -261,7 +278,7 @@ TEST_CASE("accept comes back with the connection", "[eintr]") {
 
 TEST_CASE("open of a fifo waits for the other side", "[eintr]") {
     scratch_directory place;
-    in_child([&] {
+    in_prompt_child([&] {
         std::string const fifo = place.file("fifo");
         require_in_child(::mkfifo(fifo.c_str(), 0600) == 0);
         auto const open_writer = [&] { require_in_child(::open(fifo.c_str(), O_WRONLY | O_CLOEXEC) >= 0); };
@@ -274,7 +291,7 @@ TEST_CASE("open of a fifo waits for the other side", "[eintr]") {
 }
 
 TEST_CASE("waitpid, waitid and child_watch come back with the child", "[eintr]") {
-    in_child([] {
+    in_prompt_child([] {
         auto const start = [](pair_of const& pipe) {
             pid_t const made = ::fork();
             if (made != 0) return made;
@@ -307,7 +324,7 @@ TEST_CASE("waitpid, waitid and child_watch come back with the child", "[eintr]")
 }
 
 TEST_CASE("poll, select and epoll are interrupted by every row, and come back with the event", "[eintr]") {
-    in_child([] {
+    in_prompt_child([] {
         pair_of const ends = make_pipe();
         int const reader = ends.first;
         int const writer = ends.second;
@@ -347,7 +364,7 @@ TEST_CASE("poll, select and epoll are interrupted by every row, and come back wi
 
 TEST_CASE("flock and fcntl come back with the lock", "[eintr]") {
     scratch_directory place;
-    in_child([&] {
+    in_prompt_child([&] {
         for (bool const whole : {true, false}) {
             std::string const file = place.file(whole ? "whole" : "part");
             auto const lock = [&](int fd) {
@@ -376,7 +393,7 @@ TEST_CASE("flock and fcntl come back with the lock", "[eintr]") {
 }
 
 TEST_CASE("a wait for a signal takes it, whatever other signals come", "[eintr]") {
-    in_child([] {
+    in_prompt_child([] {
         block<SIGUSR1> const here;
         guard signals{on<SIGALRM>(count_tick).interrupting()};
         interval_timer<ITIMER_REAL> const storm{2ms, 2ms};
@@ -395,7 +412,7 @@ TEST_CASE("a wait for a signal takes it, whatever other signals come", "[eintr]"
 }
 
 TEST_CASE("a sleep, a wait and a poll with a deadline last as long as they were told", "[eintr]") {
-    in_child([] {
+    in_prompt_child([] {
         guard signals{on<SIGALRM>(count_tick).interrupting()};
         interval_timer<ITIMER_REAL> const storm{2ms, 2ms};
         pair_of const ends = make_pipe();
@@ -435,7 +452,7 @@ TEST_CASE("a sleep, a wait and a poll with a deadline last as long as they were 
 }
 
 TEST_CASE("a semaphore is taken in spite of signals, and given up for an exception", "[eintr]") {
-    in_child([] {
+    in_prompt_child([] {
         sem_t free;
         require_in_child(::sem_init(&free, 0, 0) == 0);
         require_done([&] { ::sem_post(&free); }, [&] { return ::sem_wait(&free); }, 0);
@@ -455,7 +472,7 @@ TEST_CASE("a semaphore is taken in spite of signals, and given up for an excepti
 }
 
 TEST_CASE("locks and condition variables of C++ do not notice", "[eintr]") {
-    in_child([] {
+    in_prompt_child([] {
         guard signals{on<SIGALRM>(count_tick).interrupting()};
         interval_timer<ITIMER_REAL> const storm{2ms, 2ms};
         std::timed_mutex held;
@@ -483,7 +500,7 @@ TEST_CASE("locks and condition variables of C++ do not notice", "[eintr]") {
 }
 
 TEST_CASE("a deferred reaction runs at each interruption, and the call goes on", "[eintr]") {
-    in_child([] {
+    in_prompt_child([] {
         static std::atomic<int> ran{0};
         guard signals{on<SIGALRM>(defer([] { ++ran; })).interrupting()};
         auto const owner = signals.own();
@@ -499,7 +516,7 @@ TEST_CASE("a deferred reaction runs at each interruption, and the call goes on",
 }
 
 TEST_CASE("what interrupts is a property of the row, and may be another inside", "[eintr]") {
-    in_child([] {
+    in_prompt_child([] {
         pair_of const ends = make_pipe();
         int const reader = ends.first;
         int const writer = ends.second;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What CPython's faulthandler does, row by row. One short test each; the files of the headers have the rest. F19, that a
-// second registration keeps the flags of the first, cannot be written down here: the words are part of the row's type.
+// What CPython's faulthandler does, row by row. One short test each; the files of the headers have the rest. F19, a
+// second registration that keeps the flags of the first, cannot be written down: words are part of the row's type.
 #include "support/signals.hpp"
 
 #include <tocsin/chain.hpp>
@@ -44,7 +44,8 @@ outcome crash_after(F f) {
     return victim.wait();
 }
 outcome crash_plainly() {
-    return crash_after([] { return std::make_unique<decltype(guard{on_crash(dump_threads)})>(on_crash(dump_threads)); });
+    auto const row = [] { return on_crash(dump_threads); };
+    return crash_after([&] { return std::make_unique<decltype(guard{row()})>(row()); });
 }
 
 bool says(std::string const& report, char const* text) { return report.find(text) != std::string::npos; }

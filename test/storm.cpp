@@ -138,7 +138,8 @@ TEST_CASE("poll, drain, check: the same behind a byte in a socket", "[storm]") {
         require_in_child(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, both) == 0);
         wakeup_fd bytes{both[1]};
         int ran = 0;
-        guard signals{on<SIGUSR1>(wake_byte(bytes), defer([&](delivery const& d) { ran += static_cast<int>(d.merged()); }))};
+        auto const note = [&](delivery const& d) { ran += static_cast<int>(d.merged()); };
+        guard signals{on<SIGUSR1>(wake_byte(bytes), defer(note))};
         poll_rounds(both[0], times(100'000), [&] {
             int const before = ran;
             char buffer[64];

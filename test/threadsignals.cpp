@@ -30,6 +30,23 @@ namespace {
 
 using steady = std::chrono::steady_clock;
 
+// ThreadSanitizer keeps a signal back until the thread makes a call that it knows, and not before a blocking one ends.
+#if defined(__SANITIZE_THREAD__)
+constexpr bool signals_come_late = true;
+#elif defined(__has_feature)
+constexpr bool signals_come_late = __has_feature(thread_sanitizer);
+#else
+constexpr bool signals_come_late = false;
+#endif
+
+template <class F>
+void in_prompt_child(F f) {
+    if (signals_come_late)
+        WARN("left out: ThreadSanitizer delivers signals late");
+    else
+        in_child(f);
+}
+
 // A thread with signals blocked: what is sent to the process goes to another.
 template <class Body>
 std::thread quiet_thread(Body body) {
@@ -233,7 +250,7 @@ TEST_CASE("a lock with a deadline is not waited for any longer because signals c
 
 TEST_CASE("a signal that came before select wakes it at once, and one that comes during it as well",
           "[threadsignals]") {
-    in_child([] {
+    in_prompt_child([] {
         guard signals{on<SIGALRM>(wake)};
         auto const selects = [&] {
             fd_set set;
@@ -255,7 +272,7 @@ TEST_CASE("a signal that came before select wakes it at once, and one that comes
 }
 
 TEST_CASE("of signals that were blocked together, the wakeups tell all, the lowest number first", "[threadsignals]") {
-    in_child([] {
+    in_prompt_child([] {
         guard signals{on<SIGUSR1, SIGUSR2, SIGALRM, rt<0>>(wake)};
         {
             block<SIGUSR1, SIGUSR2, SIGALRM, rt<0>> const here;
@@ -282,7 +299,7 @@ TEST_CASE("deferred reactions run in the order of the numbers, whoever sent firs
 // --- Restarting -----------------------------------------------------------------------------------------------------
 
 TEST_CASE("a row restarts a read unless it says interrupting", "[threadsignals]") {
-    in_child([] {
+    in_prompt_child([] {
         int ends[2];
         require_in_child(::pipe2(ends, O_CLOEXEC) == 0);
         std::atomic<int> const* counter = nullptr;
@@ -527,7 +544,7 @@ TEST_CASE("of many signals from many threads at least the last one is seen", "[t
 }
 
 TEST_CASE("queued signals in rapid succession all run, in order, with their values", "[threadsignals]") {
-    in_child([] {
+    in_prompt_child([] {
         constexpr int many = 20'000;
         int next = 0;
         bool in_order = true;

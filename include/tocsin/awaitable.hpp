@@ -99,8 +99,8 @@ class [[nodiscard]] next_delivery {
 template <class Signals, class Awaiter>
 auto next(Signals& signals, Awaiter& awaiter) {
     constexpr bool has_some = detail::has_deliveries<Signals>;
-    static_assert(has_some, "tocsin: next(signals, awaiter) takes what has fd() and take(): a guard with a wake row, or "
-                            "a signal_descriptor");
+    static_assert(has_some, "tocsin: next(signals, awaiter) takes what has fd() and take(): a guard with a wake row, "
+                            "or a signal_descriptor");
     constexpr bool fits = std::is_invocable_v<Awaiter&, int, go_on>;
     static_assert(fits, "tocsin: the awaiter of next(signals, awaiter) is called as awaiter(fd, go_on); give it these "
                         "parameters");

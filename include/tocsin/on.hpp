@@ -285,6 +285,11 @@ constexpr bool is_deferred() {
     return R::where == stage::dispatcher || R::where == stage::safe_point;
 }
 
+// A reaction of the handler that wakes somebody who looks for what the row has recorded: it comes behind the posts, or
+// he would find nothing and sleep again.
+template <class R>
+inline constexpr bool is_behind_records = requires { R::behind_records; };
+
 // Checks print their sentence themselves and answer by the type of their result: a compiler that has refused one does
 // not evaluate it, and would say so as well.
 

@@ -224,16 +224,16 @@ auto part_of(R& reaction, States& states) {
         return reaction.part();
 }
 
-template <bool AtOnce, class States>
+template <bool AtOnce, bool Behind, class States>
 auto handler_parts(list<>&, States&) {
     return in_signal::parts<>{};
 }
-template <bool AtOnce, class States, class First, class... Rest>
+template <bool AtOnce, bool Behind, class States, class First, class... Rest>
 auto handler_parts(list<First, Rest...>& of, States& states) {
-    if constexpr (First::where == stage::handler)
-        return prepend(part_of<AtOnce>(of.first, states), handler_parts<AtOnce>(of.rest, states));
+    if constexpr (First::where == stage::handler && is_behind_records<First> == Behind)
+        return prepend(part_of<AtOnce>(of.first, states), handler_parts<AtOnce, Behind>(of.rest, states));
     else
-        return handler_parts<AtOnce>(of.rest, states);
+        return handler_parts<AtOnce, Behind>(of.rest, states);
 }
 
 // One post for each inbox, however many reactions wait for it.
@@ -371,8 +371,9 @@ template <class Row, class States>
 auto build_program(Row& of, States& states) {
     using trigger = typename Row::trigger_type;
     auto const posts = join(hang_parts(of), deferred_parts<trigger::hang>(of.reactions, states));
-    auto const deferred = join(posts, called_parts<trigger::hang>(of.reactions, states));
-    auto const all = join(handler_parts<at_once<Row>>(of.reactions, states), deferred);
+    auto const wakes = join(posts, handler_parts<at_once<Row>, true>(of.reactions, states));
+    auto const deferred = join(wakes, called_parts<trigger::hang>(of.reactions, states));
+    auto const all = join(handler_parts<at_once<Row>, false>(of.reactions, states), deferred);
     auto const last = last_part<trigger, row_words<Row>::deferred>(of.reactions);
     using program = in_signal::program<std::remove_const_t<decltype(all)>, std::remove_const_t<decltype(last)>>;
     if constexpr (Row::options.once)

@@ -140,6 +140,7 @@ struct wake_t {
     static constexpr stage where = stage::handler;
     static constexpr bool on_fault = false;
     static constexpr bool on_hang = true;
+    static constexpr bool behind_records = true;  // check() behind poll(fd()) finds what is deferred
     using state = wake_state;
 
     in_signal::post_to part(wake_state& shared) const noexcept { return {&shared.inbox}; }

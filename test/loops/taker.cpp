@@ -56,7 +56,8 @@ bool with_own_watch(F f) {
 template <class F>
 bool with_own_watch(F f) {
     event_base* const loop = ::event_base_new();
-    event* const own = ::event_new(loop, SIGUSR1, EV_SIGNAL | EV_PERSIST, [](evutil_socket_t, short, void*) {}, nullptr);
+    auto const nothing = [](evutil_socket_t, short, void*) {};
+    event* const own = ::event_new(loop, SIGUSR1, EV_SIGNAL | EV_PERSIST, nothing, nullptr);
     ::event_add(own, nullptr);
     f();
     ::event_free(own);

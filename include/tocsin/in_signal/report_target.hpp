@@ -21,9 +21,11 @@ struct kept_descriptor {
     std::uint64_t device = 0;
     std::uint64_t inode = 0;
 
-    void keep(int opened) noexcept {
+    // False if its identity cannot be read: then it is not kept.
+    bool keep(int opened) noexcept {
+        if (!identify(opened, device, inode)) return false;
         fd = opened;
-        identify(opened, device, inode);
+        return true;
     }
     bool is_same() const noexcept {
         std::uint64_t now[2];

@@ -175,6 +175,8 @@ inline void await_later_dump(table& in) noexcept {
 
 }  // namespace detail
 
+inline void cancel_later_dump() noexcept;
+
 // Takes over the order.
 inline failure arm_later_dump(later_order* order, int fd, char const* path) noexcept {
     table* in = nullptr;
@@ -186,7 +188,7 @@ inline failure arm_later_dump(later_order* order, int fd, char const* path) noex
     }
     int copy = -1;
     if (!refused && path == nullptr) refused = duplicate(fd, copy);
-    if (copy >= 0) order->target.out.keep(copy);
+    if (copy >= 0) refused = keep(order->target.out, copy);
     if (!refused && path != nullptr) refused = open_directory(path, order->target);
     if (!refused) refused = detail::exchange_later(*in, order, before);
     if (refused) {
@@ -195,6 +197,7 @@ inline failure arm_later_dump(later_order* order, int fd, char const* path) noex
     }
     if (before != nullptr) before->release();
     refused = start_watcher(*in);
+    if (refused) cancel_later_dump();
     return refused;
 }
 

@@ -58,6 +58,13 @@ inline failure duplicate(int fd, int& copy) noexcept {
     return copy < 0 ? failure{errno, "fcntl(F_DUPFD_CLOEXEC)", 0} : failure{};
 }
 
+// One whose identity cannot be read would never be used, nor closed.
+inline failure keep(in_signal::kept_descriptor& to, int opened) noexcept {
+    if (to.keep(opened)) return {};
+    ::close(opened);
+    return {EIO, "fstat", 0};
+}
+
 // Takes the directory of `path` and checks the pattern of its file name.
 inline failure open_directory(char const* path, in_signal::report_target& target) noexcept {
     char const* file = path;
@@ -79,8 +86,7 @@ inline failure open_directory(char const* path, in_signal::report_target& target
     ::memcpy(target.file, file, size + 1);
     int const opened = ::open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (opened < 0) return {errno, "open", 0};
-    target.directory.keep(opened);
-    return {};
+    return keep(target.directory, opened);
 }
 
 // What a `dump_threads` of a row keeps while the guard lives.
@@ -101,10 +107,10 @@ class report_job : owned_source {
         request.thread = &in_->services[in_signal::reporter];
         if (failure const refused = provide_desk(*in_)) return refused;
         int copy = -1;
-        failure const refused = duplicate(fd, copy);
-        if (!refused) target.out.keep(copy);
-        // a daemon may have no standard error
-        if (failure const failed = path != nullptr ? open_directory(path, target) : refused) return failed;
+        failure refused = duplicate(fd, copy);
+        if (!refused) refused = posix::keep(target.out, copy);
+        if (path != nullptr) refused = open_directory(path, target);  // a daemon may have no standard error
+        if (refused) return refused;
         list_source(*in_, in_signal::reporter, *this);  // of rows that write at once too: the self-check looks there
         listed_ = true;
         return {};

@@ -34,6 +34,7 @@ class request_watch {
 
     void release() noexcept {
         if (references_.fetch_sub(1) != 1) return;
+        drop(ear_);
         drop(ending_);
         drop(place_.directory);
         drop(report_.directory);
@@ -54,14 +55,9 @@ class request_watch {
         if (fd >= 0) ::close(fd);
     }
     static failure refused(char const* call) noexcept { return {errno, call, 0}; }
-    // One whose identity cannot be read would never be used, or closed.
     static failure keep(kept& to, int opened, char const* call) noexcept {
         if (opened < 0) return refused(call);
-        to.keep(opened);
-        if (to.is_same()) return {};
-        to.fd = -1;
-        ::close(opened);
-        return {EIO, "fstat", 0};
+        return posix::keep(to, opened);
     }
 
     failure prepare_reports() noexcept;
@@ -149,7 +145,6 @@ inline void request_watch::close() noexcept {
     } else {
         release();  // in the thread's place, which this process does not have
     }
-    drop(ear_);
 }
 
 inline failure request_watch::prepare_reports() noexcept {
