@@ -1,88 +1,180 @@
 // SPDX-License-Identifier: MIT
-// What does a signal cost when a guard takes it? Each contender is a disposition of SIGUSR1; they take turns within
-// one run, and what counts is the median of each round's ratio to the bare handler of the same round.
-#include <algorithm>
-#include <cstdio>
-#include <functional>
-#include <vector>
-
+// What does a signal cost when a guard takes it, and how does that grow? Each contender is a disposition of SIGUSR1 for
+// a while; the thread signals itself.
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
-#include <tocsin/tocsin.hpp>
+#include <tocsin/defer.hpp>
+#include <tocsin/guard.hpp>
+#include <tocsin/in_handler.hpp>
+#include <tocsin/wake.hpp>
+
+#include "peers/peer.hpp"
+#include "support/measure.hpp"
 
 using namespace tocsin;
+using namespace tocsin::bench;
 
 namespace {
 
-constexpr int rounds = 41;
-constexpr int signals_a_round = 4000;
+constexpr int signals_a_round = 1500;
 volatile unsigned long seen;
+int descriptor = -1;
 
-void bare(int) { seen = seen + 1; }
+long myself() {
+    static long const thread = ::syscall(SYS_gettid);
+    return thread;
+}
+void send_one() { ::syscall(SYS_tgkill, ::getpid(), myself(), SIGUSR1); }
+double send_many() { return each_call(signals_a_round, send_one); }
 
-double thread_nanoseconds() {
-    timespec now{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
+void count(int, siginfo_t*, void*) { seen = seen + 1; }
+void write_descriptor(int, siginfo_t*, void*) {
+    std::uint64_t const one = 1;
+    seen = seen + 1;
+    if (::write(descriptor, &one, sizeof one) < 0) std::abort();
+}
+void ask_pid_and_write(int signal, siginfo_t* info, void* context) {
+    ::syscall(SYS_getpid);
+    write_descriptor(signal, info, context);
 }
 
-double send_many() {
-    pid_t const process = getpid();
-    long const thread = syscall(SYS_gettid);
-    double const start = thread_nanoseconds();
-    for (int i = 0; i < signals_a_round; ++i) syscall(SYS_tgkill, process, thread, SIGUSR1);
-    return (thread_nanoseconds() - start) / signals_a_round;
-}
-
-double with_bare_handler() {
-    struct sigaction action {};
+// A bare disposition for the time of one measurement.
+struct bare {
     struct sigaction before {};
-    action.sa_handler = bare;
-    action.sa_flags = SA_ONSTACK | SA_RESTART;
-    sigaction(SIGUSR1, &action, &before);
-    double const cost = send_many();
-    sigaction(SIGUSR1, &before, nullptr);
-    return cost;
+    explicit bare(void (*handler)(int, siginfo_t*, void*)) {
+        struct sigaction action {};
+        action.sa_sigaction = handler;
+        action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
+        sigfillset(&action.sa_mask);
+        ::sigaction(SIGUSR1, &action, &before);
+    }
+    ~bare() { ::sigaction(SIGUSR1, &before, nullptr); }
+};
+
+double bare_cost(void (*handler)(int, siginfo_t*, void*)) {
+    bare const here{handler};
+    return send_many();
 }
+
+// The reader has looked before each signal; looking is not in it.
+double first_wake_up_bare(void (*handler)(int, siginfo_t*, void*)) {
+    bare const here{handler};
+    double total = 0;
+    for (int i = 0; i < signals_a_round; ++i) {
+        double const start = thread_clock();
+        send_one();
+        total += thread_clock() - start;
+        std::uint64_t drained = 0;
+        if (::read(descriptor, &drained, sizeof drained) < 0) use(drained);
+    }
+    return total / signals_a_round;
+}
+
+double first_wake_up() {
+    guard one{on<SIGUSR1>(wake)};
+    double total = 0;
+    for (int i = 0; i < signals_a_round; ++i) {
+        double const start = thread_clock();
+        send_one();
+        total += thread_clock() - start;
+        for (delivery const& each : one.take()) use(each);
+    }
+    return total / signals_a_round;
+}
+
+double wake_up_pending() {
+    guard const one{on<SIGUSR1>(wake)};
+    send_one();
+    return send_many();
+}
+
+double peer_cost(loop_peer const& peer) {
+    peer.install(SIGUSR1);
+    double total = 0;
+    for (int i = 0; i < 5; ++i) {
+        total += each_call(signals_a_round / 5, send_one);
+        for (int turn = 0; turn < 3; ++turn) peer.turn(false);
+    }
+    peer.uninstall(SIGUSR1);
+    return total / 5;
+}
+
+auto const add_one = in_handler([](delivery const&) noexcept { seen = seen + 1; });
 
 template <class... Reactions>
-double with_row(Reactions... reactions) {
+double row_cost(Reactions... reactions) {
     guard const one{on<SIGUSR1>(reactions...)};
     return send_many();
 }
 
-struct contender {
-    char const* name;
-    std::function<double()> run;
-    std::vector<double> cost{};
-    std::vector<double> ratio{};
-};
+void rows_of_the_table() {
+    contest all{"delivery", rounds(31)};
+    all.row("real signal, in_handler, SA_ONSTACK").floor("sigaction", [] { return bare_cost(count); });
+    for (loop_peer const& each : loop_peers()) all.peer(each.name, [&each] { return peer_cost(each); });
+    for (std::string const& name : absent_peers()) all.absent(name);
+    all.ours("in_handler(f)", target::times(1.01), [] { return row_cost(add_one); });
+    all.row("the same, defer(f)").floor_of("sigaction");
+    all.ours("defer(f)", {}, [] { return row_cost(defer([] {})); }, "+ getpid, the price of fork safety");
 
-double median(std::vector<double> of) {
-    std::nth_element(of.begin(), of.begin() + static_cast<std::ptrdiff_t>(of.size() / 2), of.end());
-    return of[of.size() / 2];
+    all.row("wake-up, the first").floor("sigaction, timed one by one", [] {
+        double total = 0;
+        bare const here{count};
+        for (int i = 0; i < signals_a_round; ++i) {
+            double const start = thread_clock();
+            send_one();
+            total += thread_clock() - start;
+        }
+        return total / signals_a_round;
+    });
+    all.part("one eventfd write by hand", [] { return first_wake_up_bare(write_descriptor); });
+    all.part("one eventfd write and one getpid by hand", [] { return first_wake_up_bare(ask_pid_and_write); });
+    all.ours("wake, taken each time", target::times(1.23), first_wake_up, "1.17, and one getpid (0.06)");
+
+    all.row("wake-up, while one is pending").floor_of("sigaction");
+    all.part("one getpid by hand", [] {
+        return bare_cost([](int, siginfo_t*, void*) {
+            ::syscall(SYS_getpid);
+            seen = seen + 1;
+        });
+    });
+    all.ours("wake, never taken", target::times(1.08), wake_up_pending, "1.02, and one getpid (0.06)");
+    all.run();
+}
+
+// Rows on other signals, and claims on this one by guards further out.
+template <int... Numbers>
+double among_rows(std::integer_sequence<int, Numbers...>) {
+    guard const others{on<rt<Numbers + 1>>(add_one)...};
+    return row_cost(add_one);
+}
+double nested(int outer) {
+    if (outer == 0) return row_cost(add_one);
+    guard const one{on<SIGUSR1>(add_one)};
+    return nested(outer - 1);
+}
+
+void curves() {
+    contest all{"delivery", rounds(15)};
+    auto const point = [&all](char const* curve, double x, std::function<double()> run) {
+        all.row(curve).part(curve, std::move(run)).curve(curve, x);
+    };
+    point("rows in a guard", 1, [] { return row_cost(add_one); });
+    point("rows in a guard", 8, [] { return among_rows(std::make_integer_sequence<int, 7>{}); });
+    point("rows in a guard", 26, [] { return among_rows(std::make_integer_sequence<int, 25>{}); });
+    for (int const depth : {1, 4, 16, 64}) point("guards nested", depth, [depth] { return nested(depth - 1); });
+    auto const& a = add_one;
+    point("reactions in a row", 1, [=] { return row_cost(a); });
+    point("reactions in a row", 4, [=] { return row_cost(a, a, a, a); });
+    point("reactions in a row", 16, [=] { return row_cost(a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a); });
+    all.run();
 }
 
 }  // namespace
 
 int main() {
-    auto const count = in_handler([](delivery const&) noexcept { seen = seen + 1; });
-    std::vector<contender> all{
-        {"bare sigaction, SA_ONSTACK", with_bare_handler},
-        {"in_handler(f)", [&] { return with_row(count); }},
-        {"in_handler(f), in_handler(f)", [&] { return with_row(count, count); }},
-        {"wake, reader woken once", [] { return with_row(wake); }},
-        {"defer(f), never run", [] { return with_row(defer([] {})); }},
-    };
-    for (int round = 0; round < rounds; ++round)
-        for (contender& each : all) {
-            each.cost.push_back(each.run());
-            each.ratio.push_back(each.cost.back() / all.front().cost.back());
-        }
-    std::printf("%-32s %10s %8s\n", "one SIGUSR1 to this thread", "ns", "ratio");
-    for (contender const& each : all)
-        std::printf("%-32s %10.0f %8.3f\n", each.name, median(each.cost), median(each.ratio));
+    descriptor = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    rows_of_the_table();
+    curves();
 }

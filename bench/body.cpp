@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+// What does the handler itself cost? It is fetched from the kernel and called as the function that it is.
+#include <setjmp.h>
+#include <signal.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include <tocsin/guard.hpp>
+#include <tocsin/in_handler.hpp>
+
+#include "peers/peer.hpp"
+#include "support/measure.hpp"
+
+using namespace tocsin;
+using namespace tocsin::bench;
+
+namespace {
+
+constexpr int calls = 20'000;
+volatile unsigned long seen;
+
+using handler = void (*)(int, siginfo_t*, void*);
+
+handler installed() {
+    struct sigaction action {};
+    ::sigaction(SIGUSR1, nullptr, &action);
+    return action.sa_sigaction;
+}
+
+siginfo_t info{};
+ucontext_t context{};
+
+double call_many(handler body, int times = calls) {
+    info.si_signo = SIGUSR1;
+    info.si_code = SI_TKILL;
+    handler volatile const fetched = body;
+    return each_call(times, [&] { fetched(SIGUSR1, &info, &context); });
+}
+
+void by_hand(int, siginfo_t*, void*) { seen = 1; }
+
+// What any handler with more than one row has to have: a table, an acquire load, a call, errno kept.
+handler volatile table_by_hand[65];
+void by_table(int signal, siginfo_t* what, void* where) {
+    int const kept = errno;
+    __atomic_load_n(&table_by_hand[signal], __ATOMIC_ACQUIRE)(signal, what, where);
+    errno = kept;
+}
+
+auto const add_one = in_handler([](delivery const&) noexcept { seen = 1; });
+
+template <class... Reactions>
+double row_cost(Reactions... reactions) {
+    guard const one{on<SIGUSR1>(reactions...)};
+    return call_many(installed());
+}
+
+double peer_cost(loop_peer const& peer) {
+    peer.install(SIGUSR1);
+    handler const body = installed();
+    double total = 0;
+    for (int i = 0; i < 10; ++i) {
+        total += call_many(body, 100);
+        for (int turn = 0; turn < 3; ++turn) peer.turn(false);
+    }
+    peer.uninstall(SIGUSR1);
+    return total / 10;
+}
+
+// The mark of the removal guarantee, alone: a read-modify-write in a cell of our own, and a store.
+double mark_cost() {
+    guard const one{on<SIGUSR1>(add_one)};
+    in_signal::table& in = *in_signal::the_table.load();
+    in_signal::slot& of = in.slots[SIGUSR1];
+    return each_call(calls, [&] { in_signal::inside const here{in, of, SIGUSR1}; });
+}
+
+double delivery_cost() {
+    return each_call(calls, [] {
+        delivery const made{SIGUSR1, info, &context};
+        use(made);
+    });
+}
+
+}  // namespace
+
+int main() {
+    table_by_hand[SIGUSR1] = by_hand;
+    contest all{"handler body", rounds(61)};
+    all.row("one reaction").floor("by hand", [] { return call_many(by_hand); });
+    all.part("by hand, through a table, errno kept", [] { return call_many(by_table); });
+    for (loop_peer const& each : loop_peers()) all.peer(each.name, [&each] { return peer_cost(each); });
+    for (std::string const& name : absent_peers()) all.absent(name);
+    all.part("of it, the mark that a removal waits for", mark_cost);
+    all.part("of it, making the delivery", delivery_cost);
+    all.ours("in_handler(f)", target::at_most(2), [] { return row_cost(add_one); },
+             "includes the mark that a removal waits for");
+    all.row("each further reaction");
+    all.ours("(8 reactions - 1) / 7", target::at_most(1), [a = add_one] {
+        return (row_cost(a, a, a, a, a, a, a, a) - row_cost(a)) / 7;
+    });
+    all.run();
+}

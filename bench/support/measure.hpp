@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: MIT
+// Measuring side by side: contenders take turns within one run, and what counts is the median of each round's ratio to
+// the floor of the same round.
+//
+// Runs on any ordinary thread. A machine changes its pace from second to second; a ratio within one round has little
+// of that. Absolute figures are medians, too, and are for orientation. Results are JSON lines on standard output, one a
+// contender; bench/run.py makes the table of them.
+#pragma once
+
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace tocsin::bench {
+
+inline double nanoseconds(clockid_t clock) {
+    timespec now{};
+    ::clock_gettime(clock, &now);
+    return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
+}
+// For what one thread does alone: what else the machine does is not in it.
+inline double thread_clock() { return nanoseconds(CLOCK_THREAD_CPUTIME_ID); }
+inline double wall_clock() { return nanoseconds(CLOCK_MONOTONIC); }
+
+// The compiler takes the value for used.
+template <class T>
+inline void use(T const& value) {
+    __asm__ volatile("" : : "g"(&value) : "memory");
+}
+
+// Nanoseconds of thread time of one call of `f`, of so many.
+template <class F>
+double each_call(int times, F&& f) {
+    double const start = thread_clock();
+    for (int i = 0; i < times; ++i) {
+        f();
+        __asm__ volatile("" : : : "memory");
+    }
+    return (thread_clock() - start) / times;
+}
+
+inline double median(std::vector<double> of) {
+    if (of.empty()) return 0;
+    auto const middle = of.begin() + static_cast<std::ptrdiff_t>(of.size() / 2);
+    std::nth_element(of.begin(), middle, of.end());
+    return *middle;
+}
+
+// What a contender is to its row. A part is no contender of its own: a price that is named.
+enum class role { floor, peer, ours, part };
+
+// What is promised: at most so many times the floor, or at most so much.
+struct target {
+    double ratio = 0;
+    double value = 0;
+    static target times(double most) { return {most, 0}; }
+    static target at_most(double most) { return {0, most}; }
+};
+
+class json_line {
+  public:
+    json_line& text(char const* key, std::string const& value) {
+        begin(key);
+        body_ += '"';
+        for (char const c : value) {
+            if (c == '"' || c == '\\') body_ += '\\';
+            body_ += c;
+        }
+        body_ += '"';
+        return *this;
+    }
+    json_line& number(char const* key, double value) {
+        char digits[40];
+        std::snprintf(digits, sizeof digits, "%.6g", value);
+        begin(key);
+        body_ += digits;
+        return *this;
+    }
+    void print() const {
+        std::printf("{%s}\n", body_.c_str());
+        std::fflush(stdout);
+    }
+
+  private:
+    void begin(char const* key) {
+        if (!body_.empty()) body_ += ", ";
+        body_ += '"';
+        body_ += key;
+        body_ += "\": ";
+    }
+    std::string body_;
+};
+
+struct result {
+    std::string question;
+    std::string row;
+    std::string who;
+    role as = role::ours;
+    double value = 0;
+    std::string unit = "ns";
+    double ratio = 0;  // 0: there is no floor
+    target promised{};
+    std::string note{};
+
+    void print() const {
+        static constexpr char const* names[] = {"floor", "peer", "tocsin", "part"};
+        json_line line;
+        line.text("question", question).text("row", row).text("who", who);
+        line.text("role", names[static_cast<int>(as)]).number("value", value).text("unit", unit);
+        if (ratio != 0) line.number("ratio", ratio);
+        if (promised.ratio != 0) line.number("target_ratio", promised.ratio);
+        if (promised.value != 0) line.number("target_value", promised.value);
+        if (!note.empty()) line.text("note", note);
+        line.print();
+    }
+};
+
+// A peer that is not installed.
+inline void print_absent(std::string const& question, std::string const& row, std::string const& who) {
+    json_line{}.text("question", question).text("row", row).text("who", who).text("role", "absent").print();
+}
+
+// A point of a curve: how a cost grows.
+inline void print_point(std::string const& question, std::string const& curve, double x, double y,
+                        std::string const& unit) {
+    json_line{}
+        .text("question", question).text("curve", curve).text("role", "point").number("x", x).number("value", y)
+        .text("unit", unit).print();
+}
+
+// The contenders of one question, in rows; each row has one floor, which may be that of another.
+class contest {
+  public:
+    explicit contest(std::string question, int rounds) : question_{std::move(question)}, rounds_{rounds} {}
+
+    contest& row(std::string name, std::string unit = "ns") {
+        row_ = std::move(name);
+        unit_ = std::move(unit);
+        floor_ = all_.size();
+        return *this;
+    }
+    contest& floor(std::string who, std::function<double()> run) {
+        floor_ = all_.size();
+        return add(std::move(who), role::floor, std::move(run), {});
+    }
+    // The contender `who` of an earlier row serves as this row's floor.
+    contest& floor_of(std::string const& who) {
+        for (std::size_t i = 0; i < all_.size(); ++i)
+            if (all_[i].shown.who == who && all_[i].shown.as == role::floor) floor_ = i;
+        borrowed_.push_back({row_, floor_});
+        return *this;
+    }
+    contest& peer(std::string who, std::function<double()> run) {
+        return add(std::move(who), role::peer, std::move(run), {});
+    }
+    contest& part(std::string who, std::function<double()> run) {
+        return add(std::move(who), role::part, std::move(run), {});
+    }
+    contest& ours(std::string who, target promised, std::function<double()> run, std::string note = {}) {
+        add(std::move(who), role::ours, std::move(run), promised);
+        all_.back().shown.note = std::move(note);
+        return *this;
+    }
+    contest& absent(std::string const& who) {
+        print_absent(question_, row_, who);
+        return *this;
+    }
+    // The contender that was added last is a point of a curve.
+    contest& curve(std::string name, double x) {
+        all_.back().curve = std::move(name);
+        all_.back().x = x;
+        return *this;
+    }
+
+    void run() {
+        for (int round = 0; round < rounds_; ++round) {
+            // Each round begins with another contender, so that nobody always follows the same neighbour.
+            for (std::size_t i = 0; i < all_.size(); ++i) {
+                contender& each = all_[(i + static_cast<std::size_t>(round)) % all_.size()];
+                each.costs.push_back(each.run());
+            }
+        }
+        for (contender const& each : all_) print(each);
+        for (auto const& [row, floor] : borrowed_) {
+            result shown = all_[floor].shown;
+            shown.row = row;
+            shown.value = median(all_[floor].costs);
+            shown.ratio = 1;
+            shown.print();
+        }
+    }
+
+    // Of a contender, after the run.
+    double median_of(std::string const& who) const {
+        for (contender const& each : all_)
+            if (each.shown.who == who) return median(each.costs);
+        return 0;
+    }
+
+  private:
+    struct contender {
+        result shown;
+        std::size_t floor;
+        std::function<double()> run;
+        std::vector<double> costs{};
+        std::string curve{};
+        double x = 0;
+    };
+
+    contest& add(std::string who, role as, std::function<double()> run, target promised) {
+        all_.push_back({{question_, row_, std::move(who), as, 0, unit_, 0, promised}, floor_, std::move(run)});
+        return *this;
+    }
+
+    void print(contender const& of) const {
+        result shown = of.shown;
+        shown.value = median(of.costs);
+        std::vector<double> const& floor = all_[of.floor].costs;
+        std::vector<double> ratios;
+        for (std::size_t i = 0; i < floor.size(); ++i)
+            if (floor[i] > 0) ratios.push_back(of.costs[i] / floor[i]);
+        bool const has_floor = all_[of.floor].shown.as == role::floor;
+        shown.ratio = has_floor ? median(ratios) : 0;
+        if (of.curve.empty())
+            shown.print();
+        else
+            print_point(question_, of.curve, of.x, shown.value, shown.unit);
+    }
+
+    std::string question_;
+    std::string row_;
+    std::string unit_ = "ns";
+    int rounds_;
+    std::size_t floor_ = 0;
+    std::vector<contender> all_;
+    std::vector<std::pair<std::string, std::size_t>> borrowed_;
+};
+
+// Shorter, for a look at the method: BENCH_QUICK=1.
+inline bool quick() { return std::getenv("BENCH_QUICK") != nullptr; }
+inline int rounds(int usual) { return quick() ? std::max(3, usual / 10) : usual; }
+
+}  // namespace tocsin::bench

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MIT
+// A thousand, ten thousand, a hundred thousand watchdogs: what does a feed cost, a look of the watcher at all of them,
+// and how much memory do they take?
+#include <malloc.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/timerfd.h>
+#include <time.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include <tocsin/guard.hpp>
+#include <tocsin/in_handler.hpp>
+#include <tocsin/watchdog.hpp>
+
+#include "support/measure.hpp"
+#include "support/threads.hpp"
+
+using namespace tocsin;
+using namespace tocsin::bench;
+using namespace std::chrono_literals;
+
+namespace {
+
+auto const nothing = in_handler([](delivery const&) noexcept {});
+using guard_type = decltype(guard{watchdog(1h)(nothing)});
+
+// Guards side by side, as they would be in the objects that they belong to.
+class many_guards {
+  public:
+    explicit many_guards(std::size_t wanted) : all_{std::allocator<guard_type>{}.allocate(wanted)}, room_{wanted} {}
+    ~many_guards() {
+        while (count_ != 0) all_[--count_].~guard_type();
+        std::allocator<guard_type>{}.deallocate(all_, room_);
+    }
+    many_guards(many_guards const&) = delete;
+    many_guards& operator=(many_guards const&) = delete;
+
+    template <class D>
+    void add(D of_period) {
+        ::new (static_cast<void*>(all_ + count_)) guard_type{watchdog(of_period)(nothing)};
+        ++count_;
+    }
+    guard_type& operator[](std::size_t i) const { return all_[i]; }
+    std::size_t size() const { return count_; }
+
+  private:
+    guard_type* all_;
+    std::size_t room_;
+    std::size_t count_ = 0;
+};
+
+// The least that a scan needs: a word in a cache line of its own, and when it was last seen.
+struct alignas(64) padded_slot {
+    std::uint32_t fed = 0;
+    std::uint64_t unfed = 0;
+};
+
+constexpr int pets = 100'000;
+
+// Which one is fed next: the same for everybody.
+std::vector<std::uint32_t> some_order(std::size_t count) {
+    std::mt19937 random{1};
+    std::vector<std::uint32_t> order(pets);
+    for (std::uint32_t& each : order) each = static_cast<std::uint32_t>(random() % count);
+    return order;
+}
+
+template <class Feed>
+double pet_many(std::vector<std::uint32_t> const& order, int times, Feed feed) {
+    std::size_t at = 0;
+    return each_call(times, [&] { feed(order[at++ % order.size()]); });
+}
+
+std::uint64_t scan(std::vector<padded_slot>& slots) {
+    std::uint64_t late = 0;
+    for (padded_slot& each : slots) {
+        if (__atomic_load_n(&each.fed, __ATOMIC_RELAXED) != 0) {
+            __atomic_store_n(&each.fed, 0U, __ATOMIC_RELAXED);
+            each.unfed = 0;
+        } else {
+            each.unfed += 250;
+            if (each.unfed > 1'000'000) ++late;
+        }
+    }
+    return late;
+}
+
+constexpr auto period = 400ms;
+
+template <class Feed>
+void feed_for_a_while(Feed feed) {
+    double const end = wall_clock() + (quick() ? 0.4e9 : 0.7e9);
+    while (wall_clock() < end) {
+        feed();
+        std::this_thread::sleep_for(20ms);
+    }
+}
+
+// Nanoseconds that a thread which scans four times a period runs for one slot, while another thread feeds them: the
+// lines are in the other processor's cache each time.
+double scan_cost(std::vector<padded_slot>& slots) {
+    std::atomic<bool> ends = false;
+    double spent = 0;
+    double scans = 0;
+    std::thread scanner{[&] {
+        for (; !ends; ++scans) {
+            std::this_thread::sleep_for(period / 4);
+            double const start = thread_clock();
+            use(scan(slots));
+            spent += thread_clock() - start;
+        }
+    }};
+    feed_for_a_while([&] {
+        for (padded_slot& each : slots) __atomic_store_n(&each.fed, 1U, __ATOMIC_RELAXED);
+    });
+    ends = true;
+    scanner.join();
+    return spent / scans / static_cast<double>(slots.size());
+}
+
+double heap_in_use() {
+    struct mallinfo2 const now = ::mallinfo2();
+    return static_cast<double>(now.uordblks + now.hblkhd);
+}
+
+// Timers of the kernel, until it refuses another one.
+struct many_timers {
+    std::vector<timer_t> all;
+    explicit many_timers(std::size_t wanted) {
+        sigevent event{};
+        event.sigev_notify = SIGEV_NONE;
+        for (timer_t made{}; all.size() < wanted && ::timer_create(CLOCK_MONOTONIC, &event, &made) == 0;)
+            all.push_back(made);
+        itimerspec const in_an_hour{{0, 0}, {3600, 0}};
+        for (timer_t const each : all) ::timer_settime(each, 0, &in_an_hour, nullptr);
+    }
+    ~many_timers() {
+        for (timer_t const each : all) ::timer_delete(each);
+    }
+    many_timers(many_timers const&) = delete;
+    many_timers& operator=(many_timers const&) = delete;
+};
+
+// The same of the watcher.
+double look_cost(std::size_t count) {
+    many_guards watched{count};
+    std::string const task = task_named("tocsin-watch");
+    for (std::size_t i = 0; i < count; ++i) watched.add(period);
+    std::this_thread::sleep_for(period / 4);
+    double const looks_before = sleeps_of(task);
+    double const time_before = time_of(task);
+    feed_for_a_while([&] {
+        for (std::size_t i = 0; i < count; ++i) watched[i].feed();
+    });
+    double const looks = sleeps_of(task) - looks_before;
+    return looks > 0 ? (time_of(task) - time_before) / looks / static_cast<double>(count) : 0;
+}
+
+void measure(std::size_t count) {
+    std::string const many = std::to_string(count) + " watchdogs, ";
+    double const heap_before = heap_in_use();
+    auto all_watched = std::make_unique<many_guards>(count);
+    many_guards& watched = *all_watched;
+    double const begun = thread_clock();
+    for (std::size_t i = 0; i < count; ++i) watched.add(1h);
+    double const made = (thread_clock() - begun) / static_cast<double>(count);
+    double const bytes = (heap_in_use() - heap_before) / static_cast<double>(count);
+    std::vector<padded_slot> slots(count);
+    auto const order = some_order(count);
+    auto timers = std::make_unique<many_timers>(count);
+    bool const enough = timers->all.size() == count;
+
+    contest all{"watchdogs", rounds(15)};
+    all.row(many + "feed").floor("relaxed store, padded slot", [&] {
+        return pet_many(order, pets, [&](std::uint32_t i) { __atomic_store_n(&slots[i].fed, 1U, __ATOMIC_RELAXED); });
+    });
+    if (enough)
+        all.peer("timer_settime", [&] {
+            itimerspec const in_an_hour{{0, 0}, {3600, 0}};
+            return pet_many(order, pets / 50, [&](std::uint32_t i) {
+                ::timer_settime(timers->all[i], 0, &in_an_hour, nullptr);
+            });
+        });
+    else
+        all.absent("timer_settime (refused after " + std::to_string(timers->all.size()) + ")");
+    all.ours("guard.feed()", target::times(1.1), [&] {
+        return pet_many(order, pets, [&](std::uint32_t i) { watched[i].feed(); });
+    });
+    all.run();
+    timers.reset();
+
+    all_watched.reset();
+    contest ticks{"watchdogs", rounds(3)};
+    ticks.row(many + "one look, each").floor("scan of padded slots", [&] { return scan_cost(slots); });
+    ticks.ours("the watcher", count <= 10'000 ? target::times(1.2) : target::at_most(25),
+               [count] { return look_cost(count); });
+    ticks.run();
+
+    result shown{"watchdogs", many + "memory of each", "guard and watchdog", role::ours, bytes, "bytes", 0,
+                 target::at_most(64), "a guard of its own each: rows, claims, group and source"};
+    shown.print();
+    shown.row = many + "construction of each";
+    shown.value = made;
+    shown.unit = "ns";
+    shown.promised = {};
+    shown.note.clear();
+    shown.print();
+    print_point("watchdogs", "bytes of each", static_cast<double>(count), bytes, "bytes");
+    print_point("watchdogs", "a look of the watcher, each", static_cast<double>(count),
+                ticks.median_of("the watcher"), "ns");
+}
+
+}  // namespace
+
+int main() {
+    guard const first{watchdog(1h)(nothing)};  // the threads are there
+    for (std::size_t const count : {1'000U, 10'000U, 100'000U}) measure(count);
+}
