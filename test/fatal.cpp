@@ -89,7 +89,7 @@ TEST_CASE("terminate without an exception says so", "[fatal]") {
     auto const& end = victim.wait();
     INFO(end.describe());
     CHECK(end.killed_by(SIGABRT));
-    CHECK(end.err.find("last words: terminated without an active exception\n") != std::string::npos);
+    CHECK(end.err.find("last words: terminated without an active exception of C++\n") != std::string::npos);
 }
 
 TEST_CASE("the terminate handler of the program is called behind ours, and is back after the guard", "[fatal]") {

@@ -200,6 +200,9 @@ inline void capture(table& in, capture_desk& desk, int thread, std::uint32_t lim
         system_call(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, as_word(&moment), 0);
     }
     std::uint64_t const now = monotonic();
+    // It may sleep by now; a thread that sleeps is not to be woken.
+    for (int look = 0; look < 4; ++look)
+        if (capture_waiting(thread, limit, to) && to.source == stack_source::waiting) return;
     bool const moved = to.walked.frames != 0;
     capture_by_signal(in, desk, thread, limit, now < deadline ? deadline - now : 0, to);
     if (moved && to.source > stack_source::gone) to.source = stack_source::moved;

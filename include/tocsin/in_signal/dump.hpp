@@ -55,14 +55,13 @@ struct report_now {
 
     void operator()(arrival& a) const noexcept {
         report_desk* const desk = desk_of(*a.in);
-        if (desk == nullptr || a.reported) return;
-        a.reported = true;
+        if (desk == nullptr || has_been_told(a)) return;
         if (report_turn::is_mine(*desk)) return give_up_report(a, *desk);
         bool const crash = is_fault(a.signal);
         registers const from = here();
         if (crash) {
             noted_crash note{desk->waiting, a};
-            report_turn const turn{*desk};
+            report_turn const turn{*desk, true};
             if (note.shown()) return let_first_crash_end();
             note.take_back();
             write(a, *desk, turn, from);
@@ -73,9 +72,20 @@ struct report_now {
     }
 
   private:
+    // Rows and guards that would say the same in the same place are one report.
+    bool has_been_told(arrival& a) const noexcept {
+        for (void const*& told : a.told) {
+            if (told == nullptr) {
+                told = *where;
+                return false;
+            }
+            if ((*where)->same_as(*static_cast<report_target const*>(told))) return true;
+        }
+        return false;
+    }
+
     void write(arrival& a, report_desk& desk, report_turn const& turn, registers const& from) const noexcept {
-        report_target const& target = **where;
-        if (!turn.taken()) return say(target.usable_fd(), "tocsin: another report does not end\n");
+        if (!turn.taken()) return say((*where)->usable_fd(), "tocsin: another report does not end\n");
         if (turn.inherited()) forget_report(desk);
         remember_crash(a, desk);
         report_order order;
@@ -90,12 +100,10 @@ struct report_now {
         auto const* const hang = static_cast<hang_note const*>(a.signal == 0 ? a.info->si_value.sival_ptr : nullptr);
         if (hang != nullptr) order.hang = hang->unfed;
         if (hang != nullptr) order.watchdog = hang->name;
-        int const fd = open_report(target);
         desk.clock_signal = is_fault(a.signal) ? a.signal : 0;
-        write_in_steps(*a.in, desk, order, fd, &write_report<Form>);
+        write_to_target(*a.in, desk, order, **where, &write_report<Form>);
         desk.clock_signal = 0;
         desk.first.signal = 0;
-        close_report(target, fd);
     }
 };
 

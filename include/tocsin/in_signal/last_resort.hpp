@@ -5,6 +5,7 @@
 #pragma once
 
 #include <tocsin/in_signal/report.hpp>
+#include <tocsin/in_signal/report_target.hpp>
 
 namespace tocsin::in_signal {
 
@@ -63,6 +64,19 @@ inline int write_in_steps(table& in, report_desk& desk, report_order const& orde
     if (!step(desk, 2 * last_patience, [&]() noexcept { write_raw_report(in, order, fd); }))
         step(desk, 2 * last_patience, [&]() noexcept { write_one_line(order, fd); });
     return EFAULT;
+}
+
+// To where its row says. What cannot be written to its file goes to the descriptor beside it.
+inline void write_to_target(table& in, report_desk& desk, report_order const& order, report_target& target,
+                            report_writer writer) noexcept {
+    bool const given_back = target.reserve.give_back_if_needed();
+    int const fd = open_report(target);
+    int const error = write_in_steps(in, desk, order, fd, writer);
+    bool const no_room = error == ENOSPC || error == EDQUOT || error == EFBIG || error == EIO;
+    if (no_room && fd != target.out.fd && target.usable_fd() >= 0)
+        write_in_steps(in, desk, order, target.usable_fd(), writer);
+    close_report(target, fd);
+    if (given_back) target.reserve.open();
 }
 
 }  // namespace tocsin::in_signal

@@ -18,7 +18,12 @@ namespace tocsin::in_signal {
 inline bool readable(std::uintptr_t address) noexcept {
     auto const* word = reinterpret_cast<kernel_set const*>(address & ~std::uintptr_t{7});
     if (word == nullptr) return false;  // a null set is "only tell", which the kernel answers with success
-    return change_mask(-1, word, nullptr) != -EFAULT;
+    int const answer = change_mask(-1, word, nullptr);
+    if (answer == -EINVAL || answer == -EFAULT) return answer == -EINVAL;
+    // A filter refuses it. futex(2), FUTEX_WAIT, reads its word before it looks whether it is to wait, here for no time.
+    constexpr long wait_private = 0 | 128;
+    timespec const at_once{};
+    return system_call(SYS_futex, as_word(word), wait_private, 0, as_word(&at_once)) != -EFAULT;
 }
 
 // What one task may spend, in reads and steps. An ordinary frame of a stack costs 50 to 200. Once it does not

@@ -67,6 +67,8 @@ class name_book {
                                 demangle(mangled, size, memory_.tree, to, 2048, written) != demangled::refused;
         return understood ? readable_name{to, written} : readable_name{mangled, size};
     }
+    // The program's own file.
+    void use_program(char const* path) noexcept { program_ = path; }
     demangle_tree& tree() noexcept { return memory_.tree; }
 
     // True once for each address that is known.
@@ -109,7 +111,7 @@ class name_book {
         }
         if (deadline_ != 0 && monotonic() > deadline_) return;
         // the program's own file by a name that lasts: that of the process is gone once the main thread has ended
-        char const* const path = *module.path != '\0' ? module.path : "/proc/thread-self/exe";
+        char const* const path = *module.path != '\0' ? module.path : program_ != nullptr ? program_ : "/proc/thread-self/exe";
         name_addresses({path, module.begin}, queries_, asked, memory_, pool_, deadline_);
         for (std::size_t i = 0; i < asked; ++i) {
             address_query const& answer = queries_[i];
@@ -130,6 +132,7 @@ class name_book {
     char names_[name_bytes];
     name_pool pool_{};
     std::size_t used_ = 0;
+    char const* program_ = nullptr;
     std::uint64_t deadline_ = 0;
 };
 

@@ -6,6 +6,7 @@
 // find a caller.
 #pragma once
 
+#include <errno.h>
 #include <ucontext.h>
 
 #include <cstddef>
@@ -119,6 +120,11 @@ constexpr std::uintptr_t stub_slot(unsigned char const* code, std::uintptr_t at)
     std::uintptr_t pages = ((page >> 5 & 0x7ffff) << 2) | (page >> 29 & 3);
     if ((pages & 0x10'0000) != 0) pages |= ~std::uintptr_t{0x1f'ffff};
     return (at & ~std::uintptr_t{4095}) + pages * 4096 + (load >> 10 & 0xfff) * 8;
+}
+
+// What the interrupted system call answers once the handler returns.
+inline void refuse_call(ucontext_t& context) noexcept {
+    context.uc_mcontext.regs[0] = static_cast<unsigned long long>(-ENOSYS);
 }
 
 }  // namespace tocsin::in_signal::machine

@@ -6,6 +6,7 @@
 // find a caller.
 #pragma once
 
+#include <errno.h>
 #include <ucontext.h>
 
 #include <cstddef>
@@ -113,6 +114,11 @@ inline std::uintptr_t stub_slot(unsigned char const* code, std::uintptr_t at) no
     std::size_t i = code[0] == 0xf3 && code[1] == 0x0f && code[2] == 0x1e && code[3] == 0xfa ? 4 : 0;
     if (code[i] == 0xf2) ++i;
     return code[i] == 0xff && code[i + 1] == 0x25 ? relative_to(at + i + 6, code + i + 2) : 0;
+}
+
+// What the interrupted system call answers once the handler returns.
+inline void refuse_call(ucontext_t& context) noexcept {
+    context.uc_mcontext.gregs[REG_RAX] = -ENOSYS;
 }
 
 }  // namespace tocsin::in_signal::machine

@@ -57,10 +57,9 @@ class report {
     void find_program() noexcept {
         long const size = system_call(SYS_readlinkat, AT_FDCWD, as_word("/proc/thread-self/exe"),
                                       as_word(desk_.program), sizeof desk_.program - 1);
-        if (size > 0)
-            desk_.program[size] = '\0';
-        else
-            __builtin_memcpy(desk_.program, "the program", sizeof "the program");
+        if (size > 0) desk_.program[size] = '\0';  // else what was there when reports became possible
+        if (desk_.program[0] == '\0') __builtin_memcpy(desk_.program, "the program", sizeof "the program");
+        desk_.names.use_program(size > 0 ? "/proc/thread-self/exe" : desk_.program);
     }
 
     void find_overflow_of_stack() noexcept {
@@ -117,8 +116,19 @@ class report {
             bool const clock = thread == sender_of(desk_.clock) || thread == sender_of(desk_.whole_clock);
             if (thread != main && thread != first && !clock) show_other(thread, self);
         });
+        if (listed != 0) show_recorded(first, self);
         for (std::uint32_t i = 0; i < desk_.groups.count(); ++i) show_group(desk_.groups.group(i));
         return listed;
+    }
+
+    // Without a list, those are known that have said something of themselves.
+    void show_recorded(int first, int self) noexcept {
+        std::int32_t const live = in_.live_process->load_relaxed();
+        for (thread_record* each = in_.threads.load_acquire(); each != nullptr; each = each->next) {
+            std::int32_t const thread = each->thread.load();
+            if (thread <= 0 || thread == first || thread == getpid() || each->process.load_relaxed() != live) continue;
+            if (tgkill(getpid(), thread, 0) == 0) show_other(thread, self);
+        }
     }
 
     // At once, or with its group.
@@ -168,13 +178,19 @@ class report {
 
     void show(thread_view& shown) noexcept {
         threads_ += shown.group != nullptr ? shown.group->members : 1;
-        char long_name[longest_thread_name + 1];
+        constexpr long get_name = 16;  // PR_GET_NAME (linux/prctl.h)
+        char long_name[longest_thread_name + 1] = {};
         task_file<32> const comm{shown.thread, "comm"};
         if (shown.name == nullptr || shown.group->members == 1) {
             thread_record const* const record = record_of(in_, shown.thread);
             std::size_t const size = record != nullptr ? copy_name(*record, comm.text(), comm.size(), long_name) : 0;
             shown.name = size != 0 ? long_name : comm.text();
             shown.name_size = size != 0 ? size : comm.size();
+            if (shown.name_size == 0 && shown.thread == gettid()) {
+                system_call(SYS_prctl, get_name, as_word(long_name));
+                shown.name = long_name;
+                shown.name_size = length_of(long_name, kernel_thread_name);
+            }
         }
         if (shown.walked != nullptr && names_work_ && needs_names)
             names_work_ = step(desk_, naming_budget, [&]() noexcept {

@@ -109,6 +109,17 @@ inline line& append_cause(line& to, int signal, siginfo_t const& info) noexcept 
     return to;
 }
 
+// Why threads that have not said anything of themselves are not shown.
+inline char const* reason_for_no_list(int error) noexcept {
+    switch (error) {
+        case EMFILE:
+        case ENFILE: return "no descriptor is free";
+        case ESRCH:
+        case ENOENT: return "/proc is not that of this process, or hidden";
+        default: return "the kernel refuses to";
+    }
+}
+
 // Why a thread has no stack.
 inline char const* reason_for_silence(stack_source source) noexcept {
     return source == stack_source::blocked   ? "it runs with the library's signal blocked"

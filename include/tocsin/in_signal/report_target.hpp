@@ -15,39 +15,106 @@ namespace tocsin::in_signal {
 inline constexpr std::size_t longest_file_name = 200;
 
 // A descriptor and what it was opened for. A program that closes every number it finds closes ours too, and then
-// opens something else under it.
+// opens something else under it; a file system may give that the inode of a file that is gone, so the time at which the
+// file was made counts too.
 struct kept_descriptor {
     int fd = -1;
     std::uint64_t device = 0;
     std::uint64_t inode = 0;
+    std::uint64_t kind = 0;  // type of the file, and how it may be used
+    std::uint64_t born = 0;  // 0 where the file system does not tell
 
     // False if its identity cannot be read: then it is not kept.
     bool keep(int opened) noexcept {
-        if (!identify(opened, device, inode)) return false;
+        if (identify(opened, *this) != 0) return false;
         fd = opened;
         return true;
     }
+    // Where a filter has been put up since that refuses the question, it is taken for the same.
     bool is_same() const noexcept {
-        std::uint64_t now[2];
-        return fd >= 0 && identify(fd, now[0], now[1]) && now[0] == device && now[1] == inode;
+        if (fd < 0) return false;
+        kept_descriptor now;
+        long const answer = identify(fd, now);
+        if (answer == -EPERM || answer == -ENOSYS) return true;
+        return answer == 0 && now.device == device && now.inode == inode && now.kind == kind && now.born == born;
     }
 
   private:
     // struct stat begins with the device and the inode, of 8 bytes each, on both architectures
     // (include/uapi/asm-generic/stat.h, arch/x86/include/uapi/asm/stat.h).
-    static bool identify(int of, std::uint64_t& device, std::uint64_t& inode) noexcept {
+    static long identify(int of, kept_descriptor& to) noexcept {
         std::uint64_t words[32]{};
-        if (system_call(SYS_fstat, of, as_word(words)) != 0) return false;
-        device = words[0];
-        inode = words[1];
+        long const answer = system_call(SYS_fstat, of, as_word(words));
+        if (answer != 0) return answer;
+        to.device = words[0];
+        to.inode = words[1];
+        long const flags = system_call(SYS_fcntl, of, F_GETFL);
+        to.kind = flags > 0 ? static_cast<std::uint64_t>(flags & O_ACCMODE) : 0;
+        birth(of, to);
+        return 0;
+    }
+
+    // statx(2), whose structure is the same on all architectures: the mask of what is told at 0, the mode at 28, the
+    // time of birth at 80.
+    static void birth(int of, kept_descriptor& to) noexcept {
+        constexpr long empty_path = 0x1000;  // AT_EMPTY_PATH
+        constexpr std::uint32_t wanted = 0x801;  // STATX_TYPE | STATX_BTIME
+        alignas(8) unsigned char told[256]{};
+        if (system_call(SYS_statx, of, as_word(""), empty_path, wanted, as_word(told)) != 0) return;
+        std::uint32_t mask = 0;
+        std::uint16_t mode = 0;
+        std::int64_t seconds = 0;
+        std::uint32_t nanoseconds = 0;
+        __builtin_memcpy(&mask, told, sizeof mask);
+        __builtin_memcpy(&mode, told + 28, sizeof mode);
+        __builtin_memcpy(&seconds, told + 80, sizeof seconds);
+        __builtin_memcpy(&nanoseconds, told + 88, sizeof nanoseconds);
+        to.kind |= static_cast<std::uint64_t>(mode & 0170000U) << 8;
+        if ((mask & 0x800U) != 0) to.born = static_cast<std::uint64_t>(seconds) * 1'000'000'000U + nanoseconds;
+    }
+};
+
+// Numbers that are given back when none is left, so that a report can still open what it reads.
+class reserved_descriptors {
+  public:
+    // Best effort: where they cannot be had now, none is left already.
+    void open() noexcept {
+        for (kept_descriptor& each : held_) {
+            int const opened = openat(AT_FDCWD, "/dev/null", O_RDONLY | O_CLOEXEC);
+            if (opened >= 0 && !each.keep(opened)) in_signal::close(opened);
+        }
+    }
+    void close() noexcept {
+        for (kept_descriptor& each : held_) {
+            if (each.is_same()) in_signal::close(each.fd);
+            each.fd = -1;
+        }
+    }
+    // True if they had to be given back.
+    bool give_back_if_needed() noexcept {
+        int const probe = openat(AT_FDCWD, "/dev/null", O_RDONLY | O_CLOEXEC);
+        if (probe >= 0) in_signal::close(probe);
+        if (probe != -EMFILE && probe != -ENFILE) return false;
+        close();
         return true;
     }
+
+  private:
+    kept_descriptor held_[4];
 };
 
 struct report_target {
     kept_descriptor out;        // a duplicate: what the program closes or reopens does not matter
     kept_descriptor directory;  // of the file, opened when the guard was made; none for a report to `out`
     char file[longest_file_name + 1] = {};  // its name, with {pid} and {time} to be filled in
+    void const* writer = nullptr;           // stands for the form of the report
+    reserved_descriptors reserve;
+
+    // True if a report here would say the same in the same place.
+    bool same_as(report_target const& other) const noexcept {
+        return directory.fd < 0 && other.directory.fd < 0 && writer == other.writer &&
+               out.device == other.out.device && out.inode == other.out.inode;
+    }
 
     int usable_fd() const noexcept { return out.is_same() ? out.fd : -1; }
 };

@@ -115,8 +115,7 @@ struct text_form {
 
     static void end(report_sheet& to, report_end const& how) noexcept {
         if (how.listing_error != 0)
-            to.out.put(to.text.text(
-                "other threads cannot be listed: /proc is not that of this process, or hidden"));
+            to.out.put(to.text.text("other threads cannot be listed: ").text(reason_for_no_list(how.listing_error)));
         to.text.text("tocsin: end of report, ").decimal(how.threads).text(how.threads == 1 ? " thread" : " threads");
         to.out.put(to.text);
     }

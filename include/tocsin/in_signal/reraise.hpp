@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include <tocsin/delivery.hpp>
+#include <tocsin/in_signal/report_turn.hpp>
 #include <tocsin/in_signal/slot.hpp>
 #include <tocsin/signal.hpp>
 
@@ -41,8 +42,11 @@ inline void send_again(arrival& a) noexcept {
 // disposition (kernel/signal.c, SIGNAL_UNKILLABLE): it ends with the status that a shell gives such a death.
 inline void reraise(arrival& a, disposition const& previous) noexcept {
     if (previous.handler == SIG_DFL && a.pid() == 1 && !stops_by_default(a.signal)) exit_now(128 + a.signal);
-    change_action(a.signal, &previous, nullptr);
+    begin_dying(*a.in);
+    // Where a filter refuses it, the signal would come back to this very handler, for ever.
+    if (change_action(a.signal, &previous, nullptr) != 0) exit_now(128 + a.signal);
     send_again(a);
+    if (previous.handler != SIG_DFL) go_on_living(*a.in);
 }
 
 // After a stop: what the newest link has in the kernel, which may be another one by now, unless somebody else has

@@ -139,7 +139,7 @@ struct arrival {
     verdict asked = verdict::chain_or_default;  // by the link before; where nobody claims, all is as without us
     bool simulated = false;
     bool refused = false;      // a simulated delivery that found a record full
-    bool reported = false;     // a report of this delivery has been written
+    void const* told[3]{};     // the targets that reports of this delivery have been written to
 
     // Asks the kernel: a cached pid would be the parent's in a vforked child, whose memory is the parent's too.
     std::int32_t pid() noexcept {

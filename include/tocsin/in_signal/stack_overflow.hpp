@@ -160,6 +160,8 @@ inline stack_overflow find_overflow(thread_record const* of, std::uintptr_t faul
     if (sp < stack.lowest - stack.guard || sp > stack.highest) {
         stack_overflow found = detail::look_for_end(fault, sp);
         if (found.lowest == stack.lowest) found.highest = stack.highest;
+        // or a frame stepped over the guard, and what is found is a neighbour's memory
+        else if (sp < stack.lowest && stack.lowest - sp < detail::largest_frame) found.highest = 0;
         return found;
     }
     if (fault >= stack.lowest || fault < stack.lowest - stack.guard - detail::below_pointer) return {};

@@ -211,7 +211,8 @@ void each_number(char const* entries, std::size_t bytes, Visit&& visit) {
 // know this very thread belongs to another namespace: its numbers are other people's threads.
 template <class Visit>
 int each_task(Visit&& visit) noexcept {
-    if (task_file<64>{gettid(), "comm"}.error() != 0) return ESRCH;
+    int const unknown = task_file<64>{gettid(), "comm"}.error();
+    if (unknown != 0) return unknown == ENOENT ? ESRCH : unknown;
     int const directory = openat(AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (directory < 0) return -directory;
     alignas(8) char entries[2048];
@@ -219,7 +220,7 @@ int each_task(Visit&& visit) noexcept {
     while ((bytes = getdents(directory, entries, sizeof entries)) > 0)
         each_number(entries, static_cast<std::size_t>(bytes), visit);
     close(directory);
-    return 0;
+    return bytes < 0 ? static_cast<int>(-bytes) : 0;
 }
 
 }  // namespace tocsin::in_signal

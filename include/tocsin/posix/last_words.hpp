@@ -88,17 +88,21 @@ inline void say_exception(in_signal::report_desk& desk, char const* text) noexce
 
 [[gnu::visibility("hidden")]] inline void say_uncaught(in_signal::report_desk& desk) noexcept {
 #if defined(__cpp_exceptions)
-    if (std::current_exception() != nullptr) {
-        try {
-            throw;
-        } catch (std::exception const& active) {
-            return say_exception(desk, active.what());
-        } catch (...) {
-            return say_exception(desk, nullptr);
-        }
+    // Null also for an exception of another language, of which nothing can be asked.
+    if (std::current_exception() == nullptr) {
+        say_last_words(desk, "terminated without an active exception of C++", "", "", 0);
+        return;
     }
+    say_exception(desk, nullptr);  // the type first: what() is somebody else's code
+    try {
+        throw;
+    } catch (std::exception const& active) {
+        say_exception(desk, active.what());
+    } catch (...) {
+    }
+#else
+    say_last_words(desk, "terminated", "", "", 0);
 #endif
-    say_exception(desk, nullptr);
 }
 
 [[noreturn, gnu::visibility("hidden")]] inline void terminate_with_words() noexcept {

@@ -40,6 +40,8 @@ inline failure provide_desk(table& in) noexcept {
         if (!__atomic_compare_exchange_n(&in.capture_area, &expected, memory, false, __ATOMIC_SEQ_CST,
                                          __ATOMIC_SEQ_CST))
             ::munmap(memory, sizeof(report_desk));
+        report_desk& desk = *in_signal::desk_of(in);
+        static_cast<void>(::readlink("/proc/self/exe", desk.program, sizeof desk.program - 1) < 0);
     }
     provide_modules();
     if (&tocsin_open_lines != nullptr)
@@ -111,6 +113,8 @@ class report_job : owned_source {
         if (!refused) refused = posix::keep(target.out, copy);
         if (path != nullptr) refused = open_directory(path, target);  // a daemon may have no standard error
         if (refused) return refused;
+        target.writer = reinterpret_cast<void const*>(writer);
+        target.reserve.open();
         list_source(*in_, in_signal::reporter, *this);  // of rows that write at once too: the self-check looks there
         listed_ = true;
         return {};
@@ -141,6 +145,7 @@ class report_job : owned_source {
         return in_->operate->start(*in_, in_signal::reporter, &detail::serve<in_signal::reporter>);
     }
     void close_descriptors() noexcept {
+        target.reserve.close();
         give_back(target.out);
         give_back(target.directory);
     }
@@ -168,9 +173,7 @@ class report_job : owned_source {
         in_signal::report_turn const turn{desk};
         if (!turn.taken()) return in_signal::say(target.usable_fd(), "tocsin: another report does not end\n");
         if (turn.inherited()) in_signal::forget_report(desk);
-        int const fd = in_signal::open_report(target);
-        in_signal::write_in_steps(*in_, desk, order, fd, writer);
-        in_signal::close_report(target, fd);
+        in_signal::write_to_target(*in_, desk, order, target, writer);
     }
 
     // Whoever may send signals to this process is not to keep it busy with reports: signals that come faster are
