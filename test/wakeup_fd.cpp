@@ -219,7 +219,7 @@ TEST_CASE("a reader who is gone raises no SIGPIPE", "[wakeup_fd]") {
     });
 }
 
-TEST_CASE("a SIGPIPE that was pending before stays pending", "[wakeup_fd]") {
+TEST_CASE("a SIGPIPE that was pending before a byte was refused stays pending", "[wakeup_fd]") {
     in_child([] {
         pipe_ends both;
         wakeup_fd bytes{both.writer};

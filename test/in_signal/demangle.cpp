@@ -85,7 +85,7 @@ struct comparison {
             // of the function around it. And a T_ that a function template repeats from the signature around a lambda
             // in its arguments is its own, which GCC's and LLVM's take for that of the signature.
             else if (without_separators(mine.text) != without_separators(expected) &&
-                     expected.find("{lambda(auto:") == std::string::npos && one.find("T_EUl") == std::string::npos)
+                     expected.find("{lambda(auto:") == std::string::npos && one.find("_EUl") == std::string::npos)
                 different.push_back(one + "\n  " + mine.text + "\n  " + expected);
         }
     }

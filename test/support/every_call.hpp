@@ -44,6 +44,7 @@ inline std::vector<known_call> const known_calls{
     {SYS_fcntl, "fcntl", false, {EMFILE, EINVAL}},
     {SYS_fstat, "fstat", false, {ENOMEM}},
     {SYS_newfstatat, "newfstatat", false, {ENOMEM, EACCES}},
+    {SYS_statx, "statx", false, {ENOSYS, EPERM}},
     {SYS_getdents64, "getdents64", false, {EIO}},
     {SYS_readlinkat, "readlinkat", false, {EACCES, ENOMEM}},
     {SYS_unlinkat, "unlinkat", false, {EACCES}},

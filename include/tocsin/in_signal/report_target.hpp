@@ -21,8 +21,10 @@ struct kept_descriptor {
     int fd = -1;
     std::uint64_t device = 0;
     std::uint64_t inode = 0;
-    std::uint64_t kind = 0;  // type of the file, and how it may be used
-    std::uint64_t born = 0;  // 0 where the file system does not tell
+    // 0 of what was not told: the file system may not know, a filter may refuse to answer
+    std::uint64_t access = 0;  // how it may be used, and 1
+    std::uint64_t type = 0;
+    std::uint64_t born = 0;
 
     // False if its identity cannot be read: then it is not kept.
     bool keep(int opened) noexcept {
@@ -36,10 +38,15 @@ struct kept_descriptor {
         kept_descriptor now;
         long const answer = identify(fd, now);
         if (answer == -EPERM || answer == -ENOSYS) return true;
-        return answer == 0 && now.device == device && now.inode == inode && now.kind == kind && now.born == born;
+        return answer == 0 && now.device == device && now.inode == inode && agree(now.access, access) &&
+               agree(now.type, type) && agree(now.born, born);
     }
 
   private:
+    static bool agree(std::uint64_t one, std::uint64_t other) noexcept {
+        return one == 0 || other == 0 || one == other;
+    }
+
     // struct stat begins with the device and the inode, of 8 bytes each, on both architectures
     // (include/uapi/asm-generic/stat.h, arch/x86/include/uapi/asm/stat.h).
     static long identify(int of, kept_descriptor& to) noexcept {
@@ -49,7 +56,7 @@ struct kept_descriptor {
         to.device = words[0];
         to.inode = words[1];
         long const flags = system_call(SYS_fcntl, of, F_GETFL);
-        to.kind = flags > 0 ? static_cast<std::uint64_t>(flags & O_ACCMODE) : 0;
+        to.access = flags >= 0 ? static_cast<std::uint64_t>(flags & O_ACCMODE) + 1 : 0;
         birth(of, to);
         return 0;
     }
@@ -69,7 +76,7 @@ struct kept_descriptor {
         __builtin_memcpy(&mode, told + 28, sizeof mode);
         __builtin_memcpy(&seconds, told + 80, sizeof seconds);
         __builtin_memcpy(&nanoseconds, told + 88, sizeof nanoseconds);
-        to.kind |= static_cast<std::uint64_t>(mode & 0170000U) << 8;
+        to.type = mode & 0170000U;
         if ((mask & 0x800U) != 0) to.born = static_cast<std::uint64_t>(seconds) * 1'000'000'000U + nanoseconds;
     }
 };
