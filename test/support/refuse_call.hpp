@@ -15,16 +15,22 @@
 
 namespace tocsin::test {
 
-inline void refuse_call(long number, int code) {
+inline void filter_call(long number, unsigned answer) {
     sock_filter rules[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<unsigned>(offsetof(seccomp_data, nr))),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(number), 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(code)),
+        BPF_STMT(BPF_RET | BPF_K, answer),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     sock_fprog const program{sizeof rules / sizeof rules[0], rules};
     ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     require_in_child(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
 }
+
+inline void refuse_call(long number, int code) {
+    filter_call(number, SECCOMP_RET_ERRNO | static_cast<unsigned>(code));
+}
+// Answers it with SIGSYS.
+inline void trap_call(long number) { filter_call(number, SECCOMP_RET_TRAP); }
 
 }  // namespace tocsin::test
