@@ -23,7 +23,7 @@ using namespace tocsin::bench;
 namespace {
 
 struct counters {
-    std::atomic<unsigned long> first;   // of the flood
+    std::atomic<unsigned long> first;  // of the flood
     std::atomic<unsigned long> second;
     std::atomic<unsigned> stage;
 };
@@ -53,8 +53,10 @@ void await_stage(unsigned wanted) {
 void finish(pid_t pid) {
     double const end = wall_clock() + 5e9;
     while (wall_clock() < end)
-        if (::waitpid(pid, nullptr, WNOHANG) == pid) return;
-        else ::usleep(1000);
+        if (::waitpid(pid, nullptr, WNOHANG) == pid)
+            return;
+        else
+            ::usleep(1000);
     ::kill(pid, SIGKILL);
     ::waitpid(pid, nullptr, 0);
 }
@@ -97,8 +99,7 @@ void late_sigterm() {
                         if (each.signal() == SIGUSR1) seen->first.fetch_add(each.merged() - 1);
                     }
                 });
-    print_lost(row, "wake", seen->second == 1 ? 0 : 1,
-               std::to_string(seen->first) + " of the others came");
+    print_lost(row, "wake", seen->second == 1 ? 0 : 1, std::to_string(seen->first) + " of the others came");
     for (loop_peer const& each : loop_peers()) {
         stand_still(
             [&each] {
@@ -121,7 +122,8 @@ void real_time() {
         unsigned long next = 0;
         while (next < total && ::getppid() != 1) {
             for (delivery const& each : signals.take()) {
-                if (static_cast<unsigned long>(each.value()) != next) seen->second.fetch_add(1);  // out of order
+                if (static_cast<unsigned long>(each.value()) != next)
+                    seen->second.fetch_add(1);  // out of order
                 ++next;
             }
             seen->first = next;
@@ -144,10 +146,11 @@ void real_time() {
 
 void two_at_full_rate(double seconds) {
     pid_t const pid = start([] {
-        guard signals{on<SIGUSR1, SIGUSR2>(in_handler([](delivery const& d) noexcept {
-                                               (d.signal() == SIGUSR1 ? seen->first : seen->second).fetch_add(1);
-                                           }),
-                                           wake)};
+        guard signals{
+            on<SIGUSR1, SIGUSR2>(in_handler([](delivery const& d) noexcept {
+                                     (d.signal() == SIGUSR1 ? seen->first : seen->second).fetch_add(1);
+                                 }),
+                                 wake)};
         seen->stage = 1;
         while (seen->stage < 3)
             for (delivery const& each : signals.take()) use(each);
@@ -174,8 +177,15 @@ void two_at_full_rate(double seconds) {
     char text[160];
     std::snprintf(text, sizeof text, "%.0f s, %.1f million sent, %lu and %lu handled", seconds,
                   static_cast<double>(sent) / 1e6, seen->first.load(), seen->second.load());
-    result shown{"storm", "two signals at full rate, the longest silence", "in_handler, wake", role::ours, silent / 1e6,
-                 "ms",    0, target::at_most(500), text};
+    result shown{"storm",
+                 "two signals at full rate, the longest silence",
+                 "in_handler, wake",
+                 role::ours,
+                 silent / 1e6,
+                 "ms",
+                 0,
+                 target::at_most(500),
+                 text};
     shown.print();
 }
 

@@ -27,7 +27,8 @@ inline std::string task_named(char const* name) {
     DIR* const tasks = ::opendir("/proc/self/task");
     while (dirent const* const entry = ::readdir(tasks)) {
         std::string const task = std::string{"/proc/self/task/"} + entry->d_name;
-        if (entry->d_name[0] != '.' && first_line_of(task + "/comm") == std::string{name} + "\n") found = task;
+        if (entry->d_name[0] != '.' && first_line_of(task + "/comm") == std::string{name} + "\n")
+            found = task;
     }
     ::closedir(tasks);
     return found;
@@ -40,12 +41,15 @@ inline double sleeps_of(std::string const& task) {
     char line[256];
     constexpr char field[] = "voluntary_ctxt_switches:";
     while (file != nullptr && std::fgets(line, sizeof line, file) != nullptr)
-        if (std::strncmp(line, field, sizeof field - 1) == 0) count = std::strtod(line + sizeof field - 1, nullptr);
+        if (std::strncmp(line, field, sizeof field - 1) == 0)
+            count = std::strtod(line + sizeof field - 1, nullptr);
     if (file != nullptr) std::fclose(file);
     return count;
 }
 
 // Nanoseconds that it has run (Documentation/scheduler/sched-stats: the first field).
-inline double time_of(std::string const& task) { return std::strtod(first_line_of(task + "/schedstat").c_str(), nullptr); }
+inline double time_of(std::string const& task) {
+    return std::strtod(first_line_of(task + "/schedstat").c_str(), nullptr);
+}
 
 }  // namespace tocsin::bench

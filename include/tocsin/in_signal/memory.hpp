@@ -20,7 +20,7 @@ inline bool readable(std::uintptr_t address) noexcept {
     if (word == nullptr) return false;  // a null set is "only tell", which the kernel answers with success
     int const answer = change_mask(-1, word, nullptr);
     if (answer == -EINVAL || answer == -EFAULT) return answer == -EINVAL;
-    // A filter refuses it. futex(2), FUTEX_WAIT, reads its word before it looks whether it is to wait, here for no time.
+    // A filter refuses it. futex(2), FUTEX_WAIT, reads its word before it looks whether to wait, here for no time.
     constexpr long wait_private = 0 | 128;
     timespec const at_once{};
     return system_call(SYS_futex, as_word(word), wait_private, 0, as_word(&at_once)) != -EFAULT;

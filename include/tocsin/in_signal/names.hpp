@@ -111,7 +111,8 @@ class name_book {
         }
         if (deadline_ != 0 && monotonic() > deadline_) return;
         // the program's own file by a name that lasts: that of the process is gone once the main thread has ended
-        char const* const path = *module.path != '\0' ? module.path : program_ != nullptr ? program_ : "/proc/thread-self/exe";
+        char const* const own = program_ != nullptr ? program_ : "/proc/thread-self/exe";
+        char const* const path = *module.path != '\0' ? module.path : own;
         name_addresses({path, module.begin}, queries_, asked, memory_, pool_, deadline_);
         for (std::size_t i = 0; i < asked; ++i) {
             address_query const& answer = queries_[i];
