@@ -190,7 +190,7 @@ inline bool blocks(int thread, int signal) noexcept {
 // Calls visit(number) for each entry whose name is a number other than 0. `entries` is what getdents64(2) gave: struct
 // linux_dirent64, with the record's length at 16 and its name at 19. A record that does not fit is the end.
 template <class Visit>
-void each_number(char const* entries, std::size_t bytes, Visit&& visit) {
+void each_number(char const* entries, std::size_t bytes, Visit&& visit) noexcept {
     constexpr std::size_t name_at = 19;
     constexpr int most = 100'000'000;  // above all thread ids: PID_MAX_LIMIT is 2^22 (include/linux/threads.h)
     for (std::size_t at = 0; bytes - at > name_at;) {

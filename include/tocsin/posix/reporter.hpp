@@ -15,7 +15,7 @@
 #include <tocsin/posix/reserved.hpp>
 
 // Defined by the source of the dependency tocsin-lines, if the program links it. Answers an errno, or 0.
-extern "C" [[gnu::weak, gnu::visibility("hidden")]] int tocsin_open_lines(tocsin::in_signal::line_place&) noexcept;
+extern "C" [[gnu::weak]] int tocsin_open_lines(tocsin::in_signal::line_place&) noexcept;
 
 namespace tocsin::posix {
 
