@@ -10,6 +10,7 @@
 #pragma once
 
 #include <tocsin/in_signal/memory.hpp>
+#include <tocsin/in_signal/mappings.hpp>
 #include <tocsin/in_signal/thread_record.hpp>
 
 namespace tocsin::in_signal {
@@ -32,75 +33,6 @@ inline constexpr std::uintptr_t below_pointer = 4096;
 inline constexpr std::uintptr_t largest_frame = 64U << 20;
 inline constexpr std::uintptr_t smallest_page = 4096;
 
-// A line of /proc/self/maps (proc(5)).
-struct mapping {
-    std::uintptr_t begin = 0;
-    std::uintptr_t end = 0;
-    bool writable = false;
-    bool anonymous = false;
-    char name[8] = {};  // the start of it
-};
-
-class mapping_list {
-  public:
-    mapping_list() noexcept : fd_{openat(AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC)} {}
-    ~mapping_list() {
-        if (fd_ >= 0) close(fd_);
-    }
-    mapping_list(mapping_list const&) = delete;
-    mapping_list& operator=(mapping_list const&) = delete;
-
-    // False at the end.
-    bool next(mapping& to) noexcept {
-        to = mapping{};
-        char c = take();
-        if (c == '\0') return false;
-        to.begin = number(c);
-        to.end = number(c = take());
-        char permissions[4] = {};
-        for (char& each : permissions) each = take();
-        to.writable = permissions[1] == 'w';
-        take();
-        skip_word();  // offset
-        skip_word();  // device
-        c = take();
-        to.anonymous = c == '0';
-        while (c != ' ' && c != '\n' && c != '\0') c = take();
-        while (c == ' ') c = take();
-        for (std::size_t i = 0; c != '\n' && c != '\0'; c = take())
-            if (i < sizeof to.name) to.name[i++] = c;
-        return true;
-    }
-
-  private:
-    char take() noexcept {
-        if (used_ == filled_) {
-            long const got = fd_ >= 0 ? read(fd_, buffer_, sizeof buffer_) : 0;
-            if (got <= 0) return '\0';
-            filled_ = static_cast<std::size_t>(got);
-            used_ = 0;
-        }
-        return buffer_[used_++];
-    }
-
-    void skip_word() noexcept {
-        for (char c = take(); c != ' ' && c != '\n' && c != '\0';) c = take();
-    }
-
-    // Up to and with the character behind it.
-    std::uintptr_t number(char c) noexcept {
-        std::uintptr_t value = 0;
-        for (; c != '-' && c != ' ' && c != '\0'; c = take())
-            value = value << 4 | static_cast<std::uintptr_t>(c <= '9' ? c - '0' : c - 'a' + 10);
-        return value;
-    }
-
-    int fd_;
-    std::size_t used_ = 0;
-    std::size_t filled_ = 0;
-    char buffer_[1024];
-};
-
 // The soft limit of the first thread's stack in bytes (prlimit(2)); 0 if there is none or it cannot be had.
 inline std::uintptr_t stack_limit() noexcept {
     constexpr long resource_stack = 3;
@@ -111,26 +43,26 @@ inline std::uintptr_t stack_limit() noexcept {
     return limit.soft == ~std::uint64_t{0} ? 0 : limit.soft;
 }
 
-inline bool has_name(mapping const& of, char const* name, std::size_t size) noexcept {
-    for (std::size_t i = 0; i < size; ++i)
-        if (of.name[i] != name[i]) return false;
-    return true;
+inline bool has_name(mapping const& of, char const* name) noexcept {
+    for (std::size_t i = 0;; ++i) {
+        if (of.path[i] != name[i]) return false;
+        if (name[i] == '\0') return true;
+    }
 }
 
 // What the stack is that begins at `found.lowest`. It did not happen if that is no memory for stacks.
 inline void find_mapping(stack_overflow& found, std::uintptr_t fault) noexcept {
-    mapping_list all;
-    for (mapping each; all.next(each);) {
-        if (found.lowest < each.begin || each.end <= found.lowest) continue;
-        found.happened = each.writable && each.anonymous && !has_name(each, "[heap]", 6);
+    each_mapping([&](mapping const& each) noexcept {
+        if (found.lowest < each.begin || each.end <= found.lowest) return false;
+        found.happened = each.writable && each.anonymous && !has_name(each, "[heap]");
         found.highest = each.end;
-        if (!has_name(each, "[stack]", 7)) return;
+        if (!has_name(each, "[stack]")) return true;
         // The kernel lets it grow by as much as is touched; what counts is how far it would have.
         std::uintptr_t const limit = stack_limit();
         bool const at_limit = limit != 0 && limit < each.end && fault < each.end - limit;
         if (at_limit && each.end - limit < found.lowest) found.lowest = each.end - limit;
-        return;
-    }
+        return true;
+    });
 }
 
 inline stack_overflow look_for_end(std::uintptr_t fault, std::uintptr_t sp) noexcept {
