@@ -30,23 +30,6 @@ namespace {
 
 using steady = std::chrono::steady_clock;
 
-// ThreadSanitizer keeps a signal back until the thread makes a call that it knows, and not before a blocking one ends.
-#if defined(__SANITIZE_THREAD__)
-constexpr bool signals_come_late = true;
-#elif defined(__has_feature)
-constexpr bool signals_come_late = __has_feature(thread_sanitizer);
-#else
-constexpr bool signals_come_late = false;
-#endif
-
-template <class F>
-void in_prompt_child(F f) {
-    if (signals_come_late)
-        WARN("left out: ThreadSanitizer delivers signals late");
-    else
-        in_child(f);
-}
-
 // A thread with signals blocked: what is sent to the process goes to another.
 template <class Body>
 std::thread quiet_thread(Body body) {

@@ -11,6 +11,7 @@
 
 #include <tocsin/duration.hpp>
 #include <tocsin/error.hpp>
+#include <tocsin/posix/moment.hpp>
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/posix/timer.hpp>
 
@@ -24,7 +25,8 @@ namespace detail {
     "sleep_until(negative)", nullptr, "sleep_until(not a number)",
     "sleep_until(over 292 years from the clock's beginning)"};
 
-__extension__ using signed_wide = __int128;
+using posix::signed_nanoseconds;
+using posix::signed_wide;
 
 // Its errno, 0 for success, EINTR after a handler.
 inline int sleep_once(clockid_t clock, std::uint64_t deadline) {
@@ -41,16 +43,6 @@ failure sleep_length(D const& length) {
     int code = EINTR;
     while (code == EINTR) code = sleep_once(CLOCK_MONOTONIC, deadline);
     return {code, "clock_nanosleep", 0};
-}
-
-// Since the clock's beginning, which may lie in the future. What is too long or no number comes back in `is`; too long
-// before the beginning is as good as as long as can be.
-template <class D>
-signed_wide signed_nanoseconds(D const& since, length& is) noexcept {
-    units const size = magnitude<posix::nanoseconds_a_second, typename D::period>(since.count());
-    bool const before = since.count() < decltype(since.count()){};
-    is = before ? length::some : size.is;
-    return before ? -static_cast<signed_wide>(size.count) : static_cast<signed_wide>(size.count);
 }
 
 // Whether a clock is CLOCK_REALTIME: it converts to what time(2) counts, without another beginning.

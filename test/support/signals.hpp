@@ -30,6 +30,23 @@ void in_child(F f, milliseconds deadline = patience) {
     CHECK(result.exited(0));
 }
 
+// ThreadSanitizer keeps a signal back until the thread makes a call that it knows, and not before a blocking one ends.
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool signals_come_late = true;
+#elif defined(__has_feature)
+inline constexpr bool signals_come_late = __has_feature(thread_sanitizer);
+#else
+inline constexpr bool signals_come_late = false;
+#endif
+
+template <class F>
+void in_prompt_child(F f) {
+    if (signals_come_late)
+        WARN("left out: ThreadSanitizer delivers signals late");
+    else
+        in_child(f);
+}
+
 // Waits for a condition that another thread or process brings about. In a child; ends it with 96 if nobody does.
 template <class Condition>
 void until(Condition condition, char const* file = __builtin_FILE(), int line = __builtin_LINE()) {
