@@ -41,15 +41,11 @@ class call_frame {
                  frame_row& row) noexcept {
         entry_ = &entry;
         row_ = &row;
-        row = frame_row{};
-        row.cfa_register = cfa_unset;
         saved_ = 0;
+        ok_ = true;
+        if ((!has_initial_ || entry.shared_code != initial_of_) && !run_shared(tables, budget)) return false;
+        row = initial_;
         location_ = entry.begin;
-        target_ = ~std::uintptr_t{0};
-        initial_ =
-            row;  // for a restore among the shared instructions, which makes no sense but must not hurt
-        run(dwarf_cursor{tables, budget, entry.shared_code, entry.shared_end});
-        initial_ = row;
         target_ = address;
         run(dwarf_cursor{tables, budget, entry.own_code, entry.own_end});
         return ok_ && row.cfa_register != cfa_unset;
@@ -57,6 +53,23 @@ class call_frame {
 
   private:
     static constexpr unsigned most_saved = 4;  // compilers nest them one deep
+
+    // What all entries begin with that share it. The last one is kept: an object has few.
+    bool run_shared(careful_reader& tables, work& budget) noexcept {
+        *row_ = frame_row{};
+        row_->cfa_register = cfa_unset;
+        initial_ = *row_;  // for a restore among the shared instructions, which makes no sense but must not hurt
+        has_initial_ = false;
+        location_ = 0;
+        target_ = ~std::uintptr_t{0};
+        run(dwarf_cursor{tables, budget, entry_->shared_code, entry_->shared_end});
+        if (!ok_) return false;
+        saved_ = 0;
+        initial_ = *row_;
+        initial_of_ = entry_->shared_code;
+        has_initial_ = true;
+        return true;
+    }
 
     void run(dwarf_cursor code) noexcept {
         while (ok_ && code.more() && location_ <= target_) {
@@ -73,7 +86,9 @@ class call_frame {
                     restore(low);
                     break;
                 default:
-                    if (!of_location(low, code) && !of_cfa(low, code) && !of_register(low, code) &&
+                    if (instruction == 0x0e)  // DW_CFA_def_cfa_offset, by far the most frequent one
+                        row_->cfa_offset = code.unsigned_leb();
+                    else if (!of_location(low, code) && !of_cfa(low, code) && !of_register(low, code) &&
                         !of_expression(low, code) && !of_row(low, code))
                         ok_ = false;
             }
@@ -238,12 +253,14 @@ class call_frame {
 
     frame_entry const* entry_ = nullptr;
     frame_row* row_ = nullptr;
-    frame_row initial_;
+    frame_row initial_{};
+    std::uintptr_t initial_of_ = 0;  // the shared instructions that it comes from
     frame_row remembered_[most_saved];  // the first saved_ of them hold something
     std::uintptr_t location_ = 0;
     std::uintptr_t target_ = 0;
     unsigned saved_ = 0;
     bool ok_ = true;
+    bool has_initial_ = false;
 };
 
 }  // namespace tocsin::in_signal

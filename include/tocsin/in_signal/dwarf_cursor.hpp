@@ -23,33 +23,35 @@ class dwarf_cursor {
     std::uintptr_t end() const noexcept { return end_; }
     careful_reader& memory() const noexcept { return memory_; }
     work& budget() const noexcept { return budget_; }
-    void fail() noexcept { ok_ = false; }
+    void fail() noexcept {
+        ok_ = false;
+        sure_ = 0;
+    }
 
     void skip(std::uint64_t bytes) noexcept {
         if (!ok_ || bytes > end_ - at_)
-            ok_ = false;
+            fail();
         else
             at_ += bytes;
     }
 
     // To a place that the caller has found to lie in the range.
-    void move_to(std::uintptr_t place) noexcept { at_ = place; }
+    void move_to(std::uintptr_t place) noexcept {
+        at_ = place;
+        sure_ = 0;
+    }
 
     // From here on the range ends after `bytes`.
     void narrow(std::uint64_t bytes) noexcept {
-        if (!ok_ || bytes > end_ - at_)
-            ok_ = false;
-        else
-            end_ = at_ + bytes;
+        if (!ok_ || bytes > end_ - at_) return fail();
+        end_ = at_ + bytes;
+        if (sure_ > end_) sure_ = end_;
     }
 
     template <class T>
     T take() noexcept {
-        T number{};
-        if (!ok_ || end_ - at_ < sizeof(T) || !budget_.spend() || !memory_.read(at_, number)) {
-            ok_ = false;
-            return T{};
-        }
+        if (at_ + sizeof(T) > sure_ || !budget_.spend()) return take_unsure<T>();
+        T const number = careful_reader::load<T>(at_);
         at_ += sizeof(T);
         return number;
     }
@@ -57,6 +59,15 @@ class dwarf_cursor {
     std::uint8_t byte() noexcept { return take<std::uint8_t>(); }
 
     std::uint64_t unsigned_leb() noexcept {
+        // most are one byte
+        if (at_ < sure_ && budget_.left != 0) {
+            auto const only = careful_reader::load<std::uint8_t>(at_);
+            if ((only & 0x80) == 0) {
+                budget_.spend();
+                ++at_;
+                return only;
+            }
+        }
         unsigned shift = 0;
         bool negative = false;
         return leb(shift, negative);
@@ -88,10 +99,10 @@ class dwarf_cursor {
                 value += data;
                 break;
             default:
-                ok_ = false;
+                fail();
                 return 0;  // relative to text or function, aligned: nobody emits them
         }
-        if ((encoding & indirect) != 0 && !memory_.read(value, value)) ok_ = false;
+        if ((encoding & indirect) != 0 && !memory_.read(value, value)) fail();
         return value;
     }
 
@@ -115,14 +126,28 @@ class dwarf_cursor {
             case 0x0b:
                 return static_cast<std::uintptr_t>(std::intptr_t{take<std::int32_t>()});
             default:
-                ok_ = false;
+                fail();
                 return 0;
         }
     }
 
   private:
+    // Asks for the memory. The rest of its page, as far as the range goes, need not be asked for again.
+    template <class T>
+    __attribute__((noinline)) T take_unsure() noexcept {
+        T number{};
+        if (!ok_ || end_ - at_ < sizeof(T) || !budget_.spend() || !memory_.read(at_, number)) {
+            fail();
+            return T{};
+        }
+        at_ += sizeof(T);
+        sure_ = ((at_ - 1) & careful_reader::page_mask) + careful_reader::page_size;
+        if (sure_ > end_) sure_ = end_;
+        return number;
+    }
+
     // Bits beyond 64 are dropped: numbers may be padded.
-    std::uint64_t leb(unsigned& shift, bool& negative) noexcept {
+    __attribute__((noinline)) std::uint64_t leb(unsigned& shift, bool& negative) noexcept {
         std::uint64_t number = 0;
         std::uint8_t next = 0;
         do {
@@ -140,6 +165,7 @@ class dwarf_cursor {
     work& budget_;
     std::uintptr_t at_;
     std::uintptr_t end_;
+    std::uintptr_t sure_ = 0;  // what lies before it, from at_ on, can be read
     bool ok_;
 };
 

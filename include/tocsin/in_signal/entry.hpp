@@ -57,8 +57,7 @@ inline bool fresh_from_kernel(arrival const& a, std::uintptr_t frame) noexcept {
 
 // The foreign handler of this slot that is calling us right now, or null: of several, the innermost. A mark whose
 // frame lies below ours was left by a handler that never returned (siglongjmp): it is cleared.
-inline link const* calling(arrival& a, slot& of) noexcept {
-    if (a.in->marks_set.load() == 0) return nullptr;
+__attribute__((noinline, cold)) inline link const* calling(arrival& a, slot& of) noexcept {
     std::uintptr_t const self = thread_pointer();
     auto const frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
     mark const* innermost = nullptr;
@@ -80,14 +79,19 @@ inline link const* calling(arrival& a, slot& of) noexcept {
     return innermost->called;
 }
 
-// Where the walk begins: at the newest claim, or behind the foreign handler that passes the signal on to us.
-inline link* first_link(arrival& a, slot& of) noexcept {
-    link* const newest = of.newest.load();
+// The same, if there is any at all: where no foreign handler is being called, that is one load.
+__attribute__((noinline, cold)) inline link* link_behind_caller(arrival& a, slot& of, link* newest) noexcept {
     link const* const caller = calling(a, of);
     if (caller == nullptr) return newest;
     for (link* at = newest; at != nullptr; at = at->older.load())
         if (at == caller) return at->older.load();
     return newest;
+}
+
+// Where the walk begins: at the newest claim, or behind the foreign handler that passes the signal on to us.
+inline link* first_link(arrival& a, slot& of) noexcept {
+    link* const newest = of.newest.load();
+    return a.in->marks_set.load() == 0 ? newest : link_behind_caller(a, of, newest);
 }
 
 // Calls a handler that is not ours as the kernel would have: its mask, its flags, the original siginfo and
@@ -118,7 +122,7 @@ inline disposition take_foreign(link& which) noexcept {
     return previous;
 }
 
-inline void meet_foreign(arrival& a, link& which, inside& here) noexcept {
+__attribute__((noinline)) inline void meet_foreign(arrival& a, link& which, inside& here) noexcept {
     disposition const previous = a.asked == verdict::reraise ? which.action : take_foreign(which);
     here.leave();
     if (a.asked == verdict::reraise) return reraise(a, previous);
@@ -147,13 +151,24 @@ inline bool deliver(arrival& a) noexcept {
     return claimed;
 }
 
-[[gnu::visibility("hidden")]] inline void enter(int signal, siginfo_t* info, void* context) noexcept {
-    if (is_fault(signal)) allow_unaligned();
+// A fault may be the end of a step of a report, instead of a delivery. Apart, so that other signals do not pay for it.
+[[gnu::visibility("hidden"), gnu::noinline]] inline void enter_by_fault(int signal, siginfo_t* info,
+                                                                        void* context) noexcept {
+    allow_unaligned();
     int const kept = errno;
     arrival a{signal, info, static_cast<ucontext_t*>(context), the_table.load_acquire()};
-    report_seat* const seat = is_fault(signal) ? seat_of(*a.in) : nullptr;
+    report_seat* const seat = seat_of(*a.in);
     if (seat == nullptr || !ends_a_step(*seat, a)) deliver(a);
     errno = kept;
+}
+
+[[gnu::visibility("hidden")]] inline void enter(int signal, siginfo_t* info, void* context) noexcept {
+    if (is_fault(signal)) return enter_by_fault(signal, info, context);
+    int& current = errno;
+    int const kept = current;
+    arrival a{signal, info, static_cast<ucontext_t*>(context), the_table.load_acquire()};
+    deliver(a);
+    current = kept;
 }
 
 }  // namespace tocsin::in_signal

@@ -46,10 +46,32 @@ class careful_reader {
     careful_reader() noexcept = default;
     explicit careful_reader(work& pays) noexcept : pays_{&pays} {}
 
-    // Reads a T from anywhere; false, and `to` untouched, where that is not possible.
+    static constexpr std::uintptr_t page_size = 4096;
+    static constexpr std::uintptr_t page_mask = ~(page_size - 1);
+
+    // Reads a T from anywhere; false, and `to` untouched, where that is not possible. What is as large as a number is
+    // one load, where its page has answered before.
     template <class T>
     bool read(std::uintptr_t address, T& to) noexcept {
+        if constexpr (sizeof(T) == 1 || sizeof(T) == 2 || sizeof(T) == 4 || sizeof(T) == 8) {
+            std::uintptr_t const page = address & page_mask;
+            if (((address + (sizeof(T) - 1)) & page_mask) == page && is_known(page)) [[likely]] {
+                auto const found = load<number_of<sizeof(T)>>(address);
+                __builtin_memcpy(&to, &found, sizeof(T));
+                return true;
+            }
+        }
         return read_bytes(address, &to, sizeof(T));
+    }
+
+    // From readable memory, aligned or not. Volatile, or compilers make several of them a call of memcpy, which
+    // sanitizers replace; and not instrumented, as it reads other threads' stacks and red zones on purpose.
+    template <class T>
+    __attribute__((no_sanitize("address"), no_sanitize("thread"))) static T load(std::uintptr_t address) noexcept {
+        struct __attribute__((packed, may_alias)) anywhere {
+            T value;
+        };
+        return reinterpret_cast<anywhere const volatile*>(address)->value;
     }
 
     bool read_bytes(std::uintptr_t address, void* to, std::size_t bytes) noexcept {
@@ -62,37 +84,42 @@ class careful_reader {
         return true;
     }
 
-    void forget() noexcept { known_[0] = known_[1] = 0; }
+    void forget() noexcept {
+        for (std::uintptr_t& each : known_) each = 0;
+    }
 
   private:
     // 4 KiB is the smallest page of both architectures; on larger pages the question is only asked more often.
-    static constexpr std::uintptr_t page_size = 4096;
-    static constexpr std::uintptr_t page_mask = ~(page_size - 1);
+    template <std::size_t Bytes>
+    static auto number_type() noexcept {
+        if constexpr (Bytes == 1)
+            return std::uint8_t{};
+        else if constexpr (Bytes == 2)
+            return std::uint16_t{};
+        else if constexpr (Bytes == 4)
+            return std::uint32_t{};
+        else
+            return std::uint64_t{};
+    }
+    template <std::size_t Bytes>
+    using number_of = decltype(number_type<Bytes>());
 
-    // Memory of any type.
-    using word __attribute__((may_alias)) = std::uint64_t;
-
-    // By aligned words where there are some. Volatile, or compilers make it a call of memcpy, which sanitizers
-    // replace; and not instrumented, as it reads other threads' stacks and red zones on purpose.
-    __attribute__((no_sanitize("address"), no_sanitize("thread"))) static void copy(
-        std::uintptr_t address, unsigned char* out, std::size_t bytes) noexcept {
-        while (bytes != 0) {
-            if (address % sizeof(word) == 0 && bytes >= sizeof(word)) {
-                std::uint64_t const whole = *reinterpret_cast<word const volatile*>(address);
-                __builtin_memcpy(out, &whole, sizeof whole);
-                address += sizeof whole;
-                out += sizeof whole;
-                bytes -= sizeof whole;
-            } else {
-                *out++ = *reinterpret_cast<unsigned char const volatile*>(address++);
-                --bytes;
-            }
+    static void copy(std::uintptr_t address, unsigned char* out, std::size_t bytes) noexcept {
+        for (; bytes >= 8; address += 8, out += 8, bytes -= 8) {
+            auto const whole = load<std::uint64_t>(address);
+            __builtin_memcpy(out, &whole, sizeof whole);
         }
+        for (; bytes != 0; --bytes) *out++ = load<unsigned char>(address++);
+    }
+
+    // Page 0 is never known: it is how an unused place looks.
+    bool is_known(std::uintptr_t page) const noexcept {
+        return page != 0 && known_[(page / page_size) % places] == page;
     }
 
     bool page_readable(std::uintptr_t page) noexcept {
         if (page == 0) return false;
-        std::uintptr_t& known = known_[(page / page_size) & 1];
+        std::uintptr_t& known = known_[(page / page_size) % places];
         if (known == page) return true;
         if (pays_ != nullptr && !pays_->spend(work_of_question)) return false;
         if (!readable(page)) return false;
@@ -100,7 +127,8 @@ class careful_reader {
         return true;
     }
 
-    std::uintptr_t known_[2]{};
+    static constexpr std::size_t places = 8;
+    std::uintptr_t known_[places]{};
     work* pays_ = nullptr;
 };
 

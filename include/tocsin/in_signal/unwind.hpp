@@ -102,7 +102,7 @@ class walker {
         row_address_ = address;
         row_is_good_ = tables_.find(module_for(address), address, entry_) &&
                        entry_.return_column == machine::return_register &&
-                       call_frame{}.row_for(entry_, address, instructions_, budget_, row_);
+                       rules_.row_for(entry_, address, instructions_, budget_, row_);
         return row_is_good_;
     }
 
@@ -346,6 +346,7 @@ class walker {
     module_info module_{};
     frame_entry entry_{};
     frame_row row_{};
+    call_frame rules_;
     std::uintptr_t row_address_ = 0;
     unsigned stack_changes_ = 0;
     bool row_is_good_ = false;
