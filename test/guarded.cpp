@@ -8,6 +8,7 @@
 #include <tocsin/in_handler.hpp>
 #include <tocsin/wake.hpp>
 
+#include <fenv.h>
 #include <linux/seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -194,6 +195,42 @@ TEST_CASE("after a fault mask and alternate stack are as before, and the thread 
         guard signals{on_crash<SIGSEGV>(in_handler([](delivery const&) noexcept {}))};
     });
 }
+
+#if defined(__x86_64__)
+// Faults while a number is on the stack of the x87 unit.
+[[gnu::noinline]] long double add_from(long double const volatile* from, long double const volatile* to) {
+    long double sum;
+    __asm__ volatile(
+        "fldt %1\n\t"
+        "fldt %2\n\t"
+        "faddp"
+        : "=t"(sum)
+        : "m"(*to), "m"(*from));
+    return sum;
+}
+
+TEST_CASE("a fault amid a calculation leaves the floating-point units as before the call", "[guarded]") {
+    in_child([] {
+        auto* const forbidden = reinterpret_cast<long double const volatile*>(forbidden_page());
+        long double volatile a = 1;
+        long double volatile b = 2;
+        long double volatile c = 3;
+        for (int i = 0; i < 16; ++i)
+            require_in_child(!guarded<SIGSEGV>([&] { return static_cast<double>(add_from(forbidden, &a)); }));
+        require_in_child((a + b) * (b + c) + (c - a) * (a + c) == 23);
+
+        ::feenableexcept(FE_DIVBYZERO);
+        long double volatile zero = 0;
+        auto const divided = guarded<SIGFPE>([&] {
+            long double volatile const quotient = a / zero;
+            long double volatile const next = quotient + a;  // where the unit reports it
+            static_cast<void>(next);
+        });
+        require_in_child(divided.fault().code() == FPE_FLTDIV);
+        require_in_child(a + b == 3 && ::fegetexcept() == FE_DIVBYZERO);
+    });
+}
+#endif
 
 TEST_CASE("an exception leaves a guarded call, which counts no longer", "[guarded]") {
     auto process = child::run([] {

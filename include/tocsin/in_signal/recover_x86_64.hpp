@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The place in the code that a thread can be put back to, on x86-64.
 //
-// Runs in the handler. Source: the x86-64 psABI, section 3.2.1 (registers and the red zone); asm goto of the
-// compilers' extended assembly.
+// Runs in the handler. Source: the x86-64 psABI, section 3.2.1 (registers and the red zone); the kernel's
+// arch/x86/include/uapi/asm/sigcontext.h; asm goto of the compilers' extended assembly.
 #pragma once
 
 #include <ucontext.h>
@@ -52,6 +52,16 @@ __attribute__((always_inline, no_sanitize("address"), no_sanitize("thread"))) in
     for (; now != 0 && now < here.shadow; now += 8) __asm__ volatile("incsspq %0" : : "r"(std::uintptr_t{1}));
 }
 
+// Between functions the stack of the x87 unit is empty (psABI 3.2.1): what a fault has left on it would make numbers of
+// later calculations invalid, and an exception that is not masked and still pending would be raised again by the next
+// instruction of the unit. The control words, and the flags of masked exceptions, stay.
+inline void clear_unit(fpregset_t unit) noexcept {
+    if (unit == nullptr) return;
+    constexpr unsigned flags = 0x3f;
+    unit->swd = static_cast<std::uint16_t>(unit->swd & unit->cwd & flags);
+    unit->ftw = 0;  // one bit a register, as FXSAVE has it: none is in use
+}
+
 // Where the thread goes on when the handler returns.
 inline void send_to(place const& here, ucontext_t& context) noexcept {
     constexpr greg_t direction_flag = 0x400;  // clear between functions (psABI 3.2.1)
@@ -61,6 +71,7 @@ inline void send_to(place const& here, ucontext_t& context) noexcept {
     registers[REG_RBP] = static_cast<greg_t>(here.frame);
     registers[REG_RDI] = reinterpret_cast<greg_t>(&here);
     registers[REG_EFL] &= ~direction_flag;
+    clear_unit(context.uc_mcontext.fpregs);
 }
 
 }  // namespace tocsin::in_signal::machine
