@@ -176,7 +176,7 @@ class guard_state {
         rows_.each([this](auto& each) { this->tell_orphans(each); });
         states_.each([](auto& state) { state.close(); });
         rows_.each([](auto& each) { each.row.reactions.each(close_reaction); });
-        reserved_.close(*in_);  // a report that is being written still asks threads with it
+        if constexpr (any_reserved) reserved_.close(*in_);  // a report that is being written still asks threads with it
     }
 
     failure rearm() {
@@ -217,7 +217,9 @@ class guard_state {
 
   private:
     static constexpr bool any_crash = (Rows::trigger_type::crash || ...);
-    static constexpr bool any_capture = (row_words<Rows>::captures || ...);
+    // Threads are asked for their frames by the reserved signal, and to open a real-time signal that they had to mask.
+    static constexpr bool any_reserved =
+        (row_words<Rows>::captures || ...) || (has_realtime(static_cast<typename Rows::trigger_type*>(nullptr)) || ...);
 
     [[gnu::visibility("hidden")]] static constexpr auto close_reaction = [](auto& reaction) {
         if constexpr (requires { reaction.close(); }) reaction.close();
@@ -235,9 +237,7 @@ class guard_state {
         states_.each([&](auto& state) { use_runner(state); });
         rows_.each([&](auto& each) { unless_refused([&] { return open_row(each, to); }); });
         if constexpr (any_crash) unless_refused([&] { return in_->operate->keep_alternate_stack(*in_); });
-        bool realtime = any_capture;
-        rows_.each([&](auto& each) { realtime = realtime || (each.places() >> in_signal::watchdog_place) != 0; });
-        if (realtime) unless_refused([&] { return reserved_.open(*in_, all_places()); });
+        if constexpr (any_reserved) unless_refused([&] { return reserved_.open(*in_, all_places()); });
         rows_.each([&](auto& each) { unless_refused([&] { return each.claim(*in_); }); });
         states_.each([&](auto& state) {
             if constexpr (requires { state.start(); }) unless_refused([&] { return state.start(); });
@@ -379,7 +379,7 @@ class guard_state {
     std::int32_t process_ = 0;
     states_type states_;
     row_list<states_type, Rows...> rows_;
-    posix::reserved_claim reserved_;
+    [[no_unique_address]] std::conditional_t<any_reserved, posix::reserved_claim, no_state> reserved_;
 };
 
 template <class Rows>

@@ -22,6 +22,7 @@
 #include <utility>
 
 #include <tocsin/in_signal/guarded.hpp>
+#include <tocsin/in_signal/unless_guarded.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/library.hpp>
 #include <tocsin/posix/refusal.hpp>
@@ -120,6 +121,7 @@ struct guarded_leaver {
     auto* const made = ::new (std::nothrow) in_signal::guarded_thread;
     if (made == nullptr) return nullptr;
     made->thread.store(self);
+    in_signal::way_out_of_guarded.store(&in_signal::leave_guarded);
     made->next = in_signal::guarded_threads.load();
     while (!in_signal::guarded_threads.compare_exchange(made->next, made)) {
     }

@@ -19,7 +19,8 @@ import sys
 # The floor lies in the front folder, because users write these names.
 FLOOR = {"signal.hpp", "signal_set.hpp", "delivery.hpp", "duration.hpp", "error.hpp", "waited_signal.hpp"}
 # The composition, which knows reactions only by concept.
-GUARD = {"guard.hpp", "guard_state.hpp", "claimed_once.hpp", "row_claim.hpp", "row_program.hpp"}
+GUARD = {"guard.hpp", "guard_state.hpp", "claimed_once.hpp", "row_claim.hpp", "row_program.hpp",
+         "row_words.hpp"}
 # Whole sentences made of other headers' words: between those and the umbrella.
 COMPOSED = {"environment.hpp", "fatal.hpp", "forms.hpp"}
 

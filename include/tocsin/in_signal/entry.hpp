@@ -8,7 +8,7 @@
 
 #include <errno.h>
 
-#include <tocsin/in_signal/report_turn.hpp>
+#include <tocsin/in_signal/report_seat.hpp>
 #include <tocsin/in_signal/reraise.hpp>
 #include <tocsin/in_signal/slot.hpp>
 
@@ -157,8 +157,7 @@ inline bool deliver(arrival& a) noexcept {
     allow_unaligned();
     int const kept = errno;
     arrival a{signal, info, static_cast<ucontext_t*>(context), the_table.load_acquire()};
-    report_seat* const seat = seat_of(*a.in);
-    if (seat == nullptr || !ends_a_step(*seat, a)) deliver(a);
+    if (!is_of_a_report(a)) deliver(a);
     errno = kept;
 }
 

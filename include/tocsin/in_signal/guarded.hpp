@@ -91,15 +91,4 @@ inline verdict run_guarded(link& self, arrival& a) noexcept {
     return ignored && is_fault_of_thread(a) ? verdict::reraise : verdict::chain_or_default;
 }
 
-// The program of a row on a fault signal, for threads that are not in a guarded call.
-template <class Program>
-struct unless_guarded {
-    Program program;
-
-    verdict operator()(arrival& a) noexcept {
-        if (leave_guarded(a)) return verdict::done;
-        return program(a);
-    }
-};
-
 }  // namespace tocsin::in_signal

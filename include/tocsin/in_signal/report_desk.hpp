@@ -9,7 +9,7 @@
 #include <tocsin/in_signal/crash_note.hpp>
 #include <tocsin/in_signal/lines.hpp>
 #include <tocsin/in_signal/names.hpp>
-#include <tocsin/in_signal/report_turn.hpp>
+#include <tocsin/in_signal/report_steps.hpp>
 #include <tocsin/in_signal/stack_groups.hpp>
 
 namespace tocsin::in_signal {
@@ -31,7 +31,7 @@ struct last_words {
     char text[longest_last_words];  // as it is; escaped where it is written
 };
 
-struct report_desk : report_seat {
+struct report_desk : report_steps {
     atomic<std::uint32_t> claimed;  // the reserved signal is claimed for good
     line_place lines;               // who knows source lines
     int fd;                         // of the report that is being written

@@ -7,7 +7,7 @@
 #include <errno.h>
 
 #include <tocsin/delivery.hpp>
-#include <tocsin/in_signal/report_turn.hpp>
+#include <tocsin/in_signal/report_seat.hpp>
 #include <tocsin/in_signal/slot.hpp>
 #include <tocsin/signal.hpp>
 

@@ -36,6 +36,8 @@ inline failure provide_desk(table& in) noexcept {
         void* const memory = ::mmap(nullptr, sizeof(report_desk), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
                                     -1, 0);
         if (memory == MAP_FAILED) return {errno, "mmap", 0};
+        detail::pin_this_object();
+        static_cast<report_desk*>(memory)->ends_a_step = &in_signal::ends_a_step;
         void* expected = nullptr;
         if (!__atomic_compare_exchange_n(&in.capture_area, &expected, memory, false, __ATOMIC_SEQ_CST,
                                          __ATOMIC_SEQ_CST))

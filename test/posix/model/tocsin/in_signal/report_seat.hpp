@@ -6,11 +6,8 @@
 
 namespace tocsin::in_signal {
 
-struct report_seat {};
-
-inline report_seat* seat_of(table&) noexcept { return nullptr; }
 inline void begin_dying(table&) noexcept {}
 inline void go_on_living(table&) noexcept {}
-inline bool ends_a_step(report_seat&, arrival&) noexcept { return false; }
+inline bool is_of_a_report(arrival&) noexcept { return false; }
 
 }  // namespace tocsin::in_signal
