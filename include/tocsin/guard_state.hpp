@@ -10,6 +10,7 @@
 #include <tocsin/error.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/deferred.hpp>
+#include <tocsin/posix/kept_stack.hpp>
 #include <tocsin/posix/reserved.hpp>
 #include <tocsin/row_claim.hpp>
 #include <tocsin/row_program.hpp>
@@ -236,7 +237,7 @@ class guard_state {
         states_.each([&](auto& state) { unless_refused([&] { return state.open(to); }); });
         states_.each([&](auto& state) { use_runner(state); });
         rows_.each([&](auto& each) { unless_refused([&] { return open_row(each, to); }); });
-        if constexpr (any_crash) unless_refused([&] { return in_->operate->keep_alternate_stack(*in_); });
+        if constexpr (any_crash) unless_refused([&] { return posix::keep_alternate_stack(*in_); });
         if constexpr (any_reserved) unless_refused([&] { return reserved_.open(*in_, all_places()); });
         rows_.each([&](auto& each) { unless_refused([&] { return each.claim(*in_); }); });
         states_.each([&](auto& state) {

@@ -24,7 +24,7 @@
 #include <tocsin/in_signal/guarded.hpp>
 #include <tocsin/in_signal/unless_guarded.hpp>
 #include <tocsin/on.hpp>
-#include <tocsin/posix/library.hpp>
+#include <tocsin/posix/kept_stack.hpp>
 #include <tocsin/posix/refusal.hpp>
 
 namespace tocsin {
@@ -134,7 +134,7 @@ struct guarded_leaver {
     in_signal::guarded_thread* const mine = take_guarded_record();
     if (mine == nullptr) return {ENOMEM, "operator new", 0};
     mine->innermost.store(nullptr);
-    static_cast<void>(in_signal::the_table.load()->operate->keep_alternate_stack(*in_signal::the_table.load()));
+    static_cast<void>(posix::keep_alternate_stack(*in_signal::the_table.load()));
     static thread_local guarded_leaver leaver;
     static_cast<void>(&leaver);
     guarded_here = mine;

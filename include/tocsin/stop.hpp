@@ -66,7 +66,7 @@ struct stop_state : posix::owned_source {
             if (request.requested()) request.to_dispatch.store(1);
         }
         failure const refused =
-            in->operate->start(*in, in_signal::dispatcher, &posix::detail::serve<in_signal::dispatcher>);
+            posix::start_service(*in, in_signal::dispatcher, &posix::detail::serve<in_signal::dispatcher>);
         posix::wake_service(*request.thread);
         return refused;
     }

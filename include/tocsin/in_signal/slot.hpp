@@ -13,6 +13,12 @@
 #include <tocsin/in_signal/atomic.hpp>
 #include <tocsin/in_signal/system.hpp>
 
+namespace tocsin {
+
+struct failure;
+
+}  // namespace tocsin
+
 namespace tocsin::in_signal {
 
 struct table;
@@ -116,6 +122,7 @@ struct table {
     atomic<std::uint32_t> marks_set;
     mark marks[mark_count];
     service services[service_count];
+    atomic<failure (*)(table&) noexcept> stack_keeper;  // gives a thread an alternate stack; null until one needs it
     void* capture_area;                    // of the report; null until one is possible
     atomic<struct thread_record*> threads;  // what threads have said of themselves, newest first; never freed
     slot slots[slot_count];

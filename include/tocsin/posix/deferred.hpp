@@ -74,7 +74,7 @@ class call_queue : owned_source {
 
     failure rearm() noexcept {
         renew(box);
-        return in_->operate->start(*in_, in_signal::dispatcher, &detail::serve<in_signal::dispatcher>);
+        return start_service(*in_, in_signal::dispatcher, &detail::serve<in_signal::dispatcher>);
     }
 
     ~call_queue() { remove_rings(box); }

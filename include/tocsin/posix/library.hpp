@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: MIT
-// The library's own threads, and what a copy of the library gives to the others when it makes the table.
+// What a copy of the library gives to the others when it makes the table.
 //
-// Runs on any ordinary thread. The threads are started when a row first needs one, in each process anew, and never
-// end. All signals are blocked in them but faults, which would otherwise end the process without a report, and the
-// library's reserved signal.
+// Runs on any ordinary thread.
 #pragma once
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-
-#include <new>
 
 #include <tocsin/in_signal/entry.hpp>
-#include <tocsin/posix/alternate_stack.hpp>
 #include <tocsin/posix/directory.hpp>
 #include <tocsin/posix/registry.hpp>
 #include <tocsin/signal.hpp>
@@ -53,36 +47,6 @@ inline in_signal::kernel_set current_mask() noexcept {
 
 namespace detail {
 
-struct thread_start {
-    in_signal::table* in;
-    in_signal::service_name name;
-    void* (*body)(void*);
-};
-
-[[gnu::visibility("hidden")]] inline constexpr char const* service_names[] = {
-    "tocsin-dispatch", "tocsin-report", "tocsin-watch", "tocsin-help"};
-
-inline void* run_service(void* argument) {
-    auto* const given = static_cast<thread_start*>(argument);
-    thread_start const start = *given;
-    ::free(given);
-    ::prctl(PR_SET_NAME, service_names[start.name]);
-    alternate_stack own;  // the thread never ends, and so this stack
-    own.open(start.in->limit.alternate_stack);
-    start.in->services[start.name].thread.store(in_signal::thread_pointer());
-    return start.body(start.in);
-}
-
-inline int create_detached(thread_start* start) noexcept {
-    pthread_attr_t attributes;
-    if (int const refused = ::pthread_attr_init(&attributes)) return refused;
-    ::pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_t thread;
-    int const refused = ::pthread_create(&thread, &attributes, &run_service, start);
-    ::pthread_attr_destroy(&attributes);
-    return refused;
-}
-
 [[gnu::visibility("hidden")]] inline void note_exit() noexcept {
     if (in_signal::table* const in = in_signal::the_table.load())
         __atomic_store_n(&in->exiting, 1U, __ATOMIC_SEQ_CST);
@@ -95,50 +59,8 @@ inline int create_detached(thread_start* start) noexcept {
 
 }  // namespace detail
 
-// Starts the thread of a service in this process, unless it runs already.
-inline failure start_service(in_signal::table& in, in_signal::service_name name, void* (*body)(void*)) noexcept {
-    table_lock const locked{in};
-    in_signal::service& of = in.services[name];
-    std::int32_t const self = in_signal::getpid();
-    if (of.process.load() == self) return {};
-    auto* const start = static_cast<detail::thread_start*>(::malloc(sizeof(detail::thread_start)));
-    if (start == nullptr) return {ENOMEM, "malloc", 0};
-    *start = {&in, name, body};
-    of.work.store(1);  // whatever came before the thread was there
-    in_signal::kernel_set before;
-    set_mask(all_but_faults(in), &before);
-    int const refused = detail::create_detached(start);
-    set_mask(before);
-    if (refused != 0) {
-        ::free(start);
-        return {refused, "pthread_create", 0};
-    }
-    of.process.store(self);
-    return {};
-}
-
-// Gives the calling thread an alternate stack for the rest of its life.
-[[gnu::visibility("hidden")]] inline failure keep_alternate_stack(in_signal::table& in) noexcept {
-    static pthread_key_t key;
-    static int const no_key = ::pthread_key_create(&key, [](void* stack) {
-        static_cast<alternate_stack*>(stack)->close();
-        ::free(stack);
-    });
-    if (no_key != 0) return {no_key, "pthread_key_create", 0};
-    void* const memory = ::malloc(sizeof(alternate_stack));
-    if (memory == nullptr) return {ENOMEM, "malloc", 0};
-    auto* const stack = ::new (memory) alternate_stack;
-    failure const refused = stack->open(in.limit.alternate_stack);
-    if (refused || !stack->owns() || ::pthread_setspecific(key, stack) != 0) {
-        stack->close();
-        ::free(stack);
-    }
-    return refused;
-}
-
 [[gnu::visibility("hidden")]] inline constexpr in_signal::operations own_operations{
-    sizeof(in_signal::operations), &tocsin_entry, &claim_signal, &withdraw_signal,
-    &in_signal::deliver, &start_service, &keep_alternate_stack,
+    sizeof(in_signal::operations), &tocsin_entry, &claim_signal, &withdraw_signal, &in_signal::deliver,
 };
 
 [[gnu::visibility("hidden")]] inline failure find_table(in_signal::table*& found) noexcept {

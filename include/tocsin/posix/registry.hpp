@@ -95,8 +95,6 @@ struct operations {
     failure (*claim)(table&, int signal, link&) noexcept;
     void (*withdraw)(table&, int signal, link&) noexcept;
     bool (*deliver)(arrival&) noexcept;
-    failure (*start)(table&, service_name, void* (*)(void*)) noexcept;
-    failure (*keep_alternate_stack)(table&) noexcept;
 };
 
 }  // namespace tocsin::in_signal

@@ -144,7 +144,7 @@ class report_job : owned_source {
   private:
     failure start_thread() noexcept {
         detail::pin_this_object();
-        return in_->operate->start(*in_, in_signal::reporter, &detail::serve<in_signal::reporter>);
+        return start_service(*in_, in_signal::reporter, &detail::serve<in_signal::reporter>);
     }
     void close_descriptors() noexcept {
         target.reserve.close();

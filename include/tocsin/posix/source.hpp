@@ -6,7 +6,7 @@
 // is kept alive until the work returns.
 #pragma once
 
-#include <tocsin/posix/library.hpp>
+#include <tocsin/posix/service.hpp>
 
 namespace tocsin::in_signal {
 
@@ -100,7 +100,7 @@ template <in_signal::service_name Name>
 failure add_source(table& in, source& added) noexcept {
     list_source(in, Name, added);
     detail::pin_this_object();
-    return in.operate->start(in, Name, &detail::serve<Name>);
+    return start_service(in, Name, &detail::serve<Name>);
 }
 
 inline void remove_source(table& in, in_signal::service_name name, source& removed) noexcept {

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <threads.h>
 
-#include <tocsin/posix/library.hpp>
+#include <tocsin/posix/kept_stack.hpp>
 #include <tocsin/posix/thread_records.hpp>
 
 namespace tocsin::posix {
@@ -24,7 +24,7 @@ using start_thrd = int (*)(thrd_t*, thrd_start_t, void*);
 [[gnu::visibility("hidden")]] inline void cover_this_thread() noexcept {
     table* in = nullptr;
     if (find_table(in)) return;
-    if (in->operate->keep_alternate_stack(*in)) return;
+    if (keep_alternate_stack(*in)) return;
     open_own_record();
 }
 

@@ -277,10 +277,10 @@ inline watch_room& room_of(table& in) noexcept {
 // Sees to it that watcher and helper run in this process, and that the watcher knows what has been added.
 inline failure start_watcher(table& in) noexcept {
     detail::pin_this_object();
-    failure const refused = in.operate->start(in, in_signal::helper, &detail::serve<in_signal::helper>);
+    failure const refused = start_service(in, in_signal::helper, &detail::serve<in_signal::helper>);
     if (refused) return refused;
     wake_service(in.services[in_signal::watcher]);
-    return in.operate->start(in, in_signal::watcher, &detail::keep_watch);
+    return start_service(in, in_signal::watcher, &detail::keep_watch);
 }
 
 }  // namespace tocsin::posix

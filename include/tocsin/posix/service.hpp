@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+// The library's own threads.
+//
+// They are started when a row first needs one, in each process anew, and never end. All signals are blocked in them but
+// faults, which would otherwise end the process without a report, and the library's reserved signal.
+#pragma once
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+
+#include <tocsin/posix/alternate_stack.hpp>
+#include <tocsin/posix/library.hpp>
+
+namespace tocsin::posix {
+
+namespace detail {
+
+struct thread_start {
+    in_signal::table* in;
+    in_signal::service_name name;
+    void* (*body)(void*);
+};
+
+[[gnu::visibility("hidden")]] inline constexpr char const* service_names[] = {
+    "tocsin-dispatch", "tocsin-report", "tocsin-watch", "tocsin-help"};
+
+inline void* run_service(void* argument) {
+    auto* const given = static_cast<thread_start*>(argument);
+    thread_start const start = *given;
+    ::free(given);
+    ::prctl(PR_SET_NAME, service_names[start.name]);
+    alternate_stack own;  // the thread never ends, and so this stack
+    own.open(start.in->limit.alternate_stack);
+    start.in->services[start.name].thread.store(in_signal::thread_pointer());
+    return start.body(start.in);
+}
+
+inline int create_detached(thread_start* start) noexcept {
+    pthread_attr_t attributes;
+    if (int const refused = ::pthread_attr_init(&attributes)) return refused;
+    ::pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_t thread;
+    int const refused = ::pthread_create(&thread, &attributes, &run_service, start);
+    ::pthread_attr_destroy(&attributes);
+    return refused;
+}
+
+}  // namespace detail
+
+// Starts the thread of a service in this process, unless it runs already. The object that holds this code has to be
+// pinned.
+inline failure start_service(in_signal::table& in, in_signal::service_name name, void* (*body)(void*)) noexcept {
+    table_lock const locked{in};
+    in_signal::service& of = in.services[name];
+    std::int32_t const self = in_signal::getpid();
+    if (of.process.load() == self) return {};
+    auto* const start = static_cast<detail::thread_start*>(::malloc(sizeof(detail::thread_start)));
+    if (start == nullptr) return {ENOMEM, "malloc", 0};
+    *start = {&in, name, body};
+    of.work.store(1);  // whatever came before the thread was there
+    in_signal::kernel_set before;
+    set_mask(all_but_faults(in), &before);
+    int const refused = detail::create_detached(start);
+    set_mask(before);
+    if (refused != 0) {
+        ::free(start);
+        return {refused, "pthread_create", 0};
+    }
+    of.process.store(self);
+    return {};
+}
+
+}  // namespace tocsin::posix
