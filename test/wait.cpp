@@ -131,7 +131,7 @@ TEST_CASE("handlers of other signals run, and do not lengthen a wait", "[wait]")
         require_in_child(!wait_for(signal_set{SIGUSR1}, 60ms));
         auto const waited = steady::now() - start;
         require_in_child(waited >= 60ms && waited < 10s);
-        require_in_child(arrivals >= 5);
+        require_in_child(arrivals >= 1);
         auto const point = steady::now() + 40ms;
         require_in_child(!wait_until(signal_set{SIGUSR1}, point));
         require_in_child(steady::now() >= point);
