@@ -9,6 +9,7 @@
 
 #include <exception>
 
+#include <tocsin/failure.hpp>
 #include <tocsin/signal.hpp>
 
 namespace tocsin {
@@ -19,12 +20,16 @@ class [[gnu::visibility("default")]] error : public std::exception {
   public:
     error(int code, char const* call, int signal) noexcept : code_{code}, signal_{signal}, call_{call} {
         char const* const reason = ::strerror(code);
+        // without the table of names for real-time signals, which few programs need
+        int const offset = detail::realtime_offset(signal);
+        char const* const known = offset == 0 ? "SIGRTMIN" : detail::standard_name(signal).c_str();
         if (signal == 0)
             __builtin_snprintf(text_, sizeof text_, "tocsin: %s: %s", call, reason);
-        else if (name(signal).empty())
-            __builtin_snprintf(text_, sizeof text_, "tocsin: %s(signal %d): %s", call, signal, reason);
+        else if (*known != '\0')
+            __builtin_snprintf(text_, sizeof text_, "tocsin: %s(%s): %s", call, known, reason);
         else
-            __builtin_snprintf(text_, sizeof text_, "tocsin: %s(%s): %s", call, name(signal).c_str(), reason);
+            __builtin_snprintf(text_, sizeof text_, "tocsin: %s(%s%d): %s", call, offset > 0 ? "SIGRTMIN+" : "signal ",
+                               offset > 0 ? offset : signal, reason);
     }
 
     // One line: the call, the signal and the reason, such as "tocsin: sigaction(SIGUSR1): Invalid argument".
@@ -41,15 +46,6 @@ class [[gnu::visibility("default")]] error : public std::exception {
     int signal_;
     char const* call_;
     char text_[128];
-};
-
-// How mechanisms report: what failed, without an exception. An `errno_code` of 0 is success.
-struct failure {
-    int errno_code = 0;
-    char const* call = "";
-    int signal = 0;
-
-    constexpr explicit operator bool() const noexcept { return errno_code != 0; }
 };
 
 }  // namespace tocsin

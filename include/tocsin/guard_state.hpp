@@ -18,109 +18,52 @@
 
 namespace tocsin::detail {
 
-// A row with its program, and a link for each of its signals.
-template <class Row, class States>
+// A row with its program. Its links lie with those of the other rows, from number `First` on.
+template <class Row, class States, unsigned First>
 struct installed_row {
     using row_type = Row;
     using trigger = typename Row::trigger_type;
     using program_type = decltype(build_program(std::declval<Row&>(), std::declval<States&>()));
-    static constexpr unsigned count = trigger::count;
+    static constexpr unsigned first_link = First;
+    static constexpr unsigned end_of_links = First + trigger::count;
     static constexpr bool done_at_once = at_once<Row>;
 
-    Row row;
-    program_type program;
-    in_signal::row_link<program_type> links[count == 0 ? 1 : count]{};
-    int numbers[count == 0 ? 1 : count]{};
-    unsigned claimed = 0;  // of the links, from the first
-    std::uint64_t lost = 0;  // signals of these whose claim could not be made again
+    [[no_unique_address]] Row row;
+    [[no_unique_address]] program_type program;
 
-    installed_row(Row&& from, States& states) : row{std::move(from)}, program{build_program(row, states)} {
-        if constexpr (count != 0) trigger::numbers(numbers);
-    }
-
-    std::uint64_t places() const noexcept {
-        if constexpr (count == 0) return in_signal::bit_of(in_signal::watchdog_place);
-        std::uint64_t bits = 0;
-        for (int const number : numbers)
-            if (number >= 1 && number <= last_signal) bits |= in_signal::bit_of(number);
-        return bits;
-    }
-
-    void prepare_links(in_signal::table& in) noexcept {
-        for (unsigned i = 0; i < count; ++i) {
-            links[i].program = &program;
-            links[i].run = link_runner<Row, in_signal::row_link<program_type>>();
-            links[i].action = kernel_action<Row>(in, numbers[i]);
-            if constexpr (row_words<Row>::respects_ignore) leave_ignored(in, i);
+    installed_row(Row&& from, States& states, in_signal::row_link* links)
+        : row{std::move(from)}, program{build_program(row, states)} {
+        if constexpr (trigger::count != 0) {
+            int numbers[trigger::count];
+            trigger::numbers(numbers);
+            for (unsigned i = 0; i < trigger::count; ++i)
+                prepare_link(links + First + i, link_runner<Row, program_type>(), &program, numbers[i],
+                             words_of_row<Row>());
         }
     }
 
-    // The claim stays, so that a later guard's row finds below it what this one found.
-    void leave_ignored(in_signal::table& in, unsigned i) noexcept {
-        if (!can_be_caught(numbers[i]) || !is_ignored_by_others(in, numbers[i])) return;
-        links[i].run = &in_signal::run_ignore;
-        links[i].action = {SIG_IGN, 0, nullptr, 0};
-    }
-
-    failure claim(in_signal::table& in) noexcept {
-        prepare_links(in);
-        for (; claimed < count; ++claimed) {
-            int const number = numbers[claimed];
-            if (!can_be_caught(number)) return {EINVAL, "sigaction", number};
-            if (number == in.reserved_signal.load()) return {EBUSY, "sigaction", number};
-            if (failure const refused = in.operate->claim(in, number, links[claimed])) return refused;
-        }
-        return {};
-    }
-
-    void withdraw(in_signal::table& in) noexcept {
-        while (claimed != 0) {
-            --claimed;
-            int const number = numbers[claimed];
-            if ((lost & in_signal::bit_of(number)) == 0) in.operate->withdraw(in, number, links[claimed]);
-        }
-    }
-
-    // The signals that others have taken since they were claimed.
-    std::uint64_t taken(in_signal::table const& in) const noexcept {
-        std::uint64_t found = lost;
-        in_signal::disposition live{};
-        for (unsigned i = 0; i < claimed; ++i)
-            if (has_been_taken(in, numbers[i], live)) found |= in_signal::bit_of(numbers[i]);
-        return found;
-    }
-
-    failure take_back(in_signal::table& in, std::uint64_t signals) noexcept {
-        for (unsigned i = 0; i < claimed; ++i) {
-            int const number = numbers[i];
-            std::uint64_t const bit = in_signal::bit_of(number);
-            if ((signals & bit) == 0) continue;
-            if ((lost & bit) == 0) {
-                if (put_back_in_kernel(in, number, links[i])) continue;
-                in.operate->withdraw(in, number, links[i]);
-                lost |= bit;
-            }
-            if (failure const refused = in.operate->claim(in, number, links[i])) return refused;
-            lost &= ~bit;
-        }
-        return {};
+    static std::uint64_t places(row_links const& of) noexcept {
+        if constexpr (trigger::count == 0)
+            return in_signal::bit_of(in_signal::watchdog_place);
+        else
+            return of.places(first_link, end_of_links);
     }
 };
 
 // The rows of a guard, each built where it stays.
-template <class States, class... Rows>
+template <class States, unsigned FirstLink, class... Rows>
 struct row_list {
-    row_list(States&, list<>&&) noexcept {}
+    row_list(States&, in_signal::row_link*, list<>&&) noexcept {}
     template <class Visit>
     void each(Visit&&) {}
 };
-template <class States, class First, class... Rest>
-struct row_list<States, First, Rest...> {
-    installed_row<First, States> first;
-    row_list<States, Rest...> rest;
+template <class States, unsigned FirstLink, class First, class... Rest>
+struct row_list<States, FirstLink, First, Rest...> {
+    installed_row<First, States, FirstLink> first;
+    row_list<States, FirstLink + First::trigger_type::count, Rest...> rest;
 
-    row_list(States& states, list<First, Rest...>&& rows)
-        : first{std::move(rows.first), states}, rest{states, std::move(rows.rest)} {}
+    row_list(States& states, in_signal::row_link* links, list<First, Rest...>&& rows)
+        : first{std::move(rows.first), states, links}, rest{states, links, std::move(rows.rest)} {}
 
     template <class Visit>
     void each(Visit&& visit) {
@@ -154,7 +97,7 @@ class guard_state {
         return states_.template by_feature<Wanted>();
     }
 
-    explicit guard_state(list<Rows...>&& rows) : rows_{states_, std::move(rows)} {}
+    explicit guard_state(list<Rows...>&& rows) : rows_{states_, first_link(), std::move(rows)} {}
 
     // The words live in the guard itself; those of `fed` are numbered by feed_place.
     failure open(in_signal::atomic<std::uint64_t>& pending, in_signal::atomic<std::uint32_t>* fed,
@@ -173,7 +116,7 @@ class guard_state {
         states_.each([this](auto& state) {
             if constexpr (requires { state.box(); }) posix::settle(*in_, state.box());
         });
-        rows_.each([this](auto& each) { each.withdraw(*in_); });
+        links_.withdraw(*in_);
         rows_.each([this](auto& each) { this->tell_orphans(each); });
         states_.each([](auto& state) { state.close(); });
         rows_.each([](auto& each) { each.row.reactions.each(close_reaction); });
@@ -196,19 +139,8 @@ class guard_state {
         return refused;
     }
 
-    signal_set taken() noexcept {
-        std::uint64_t found = 0;
-        rows_.each([&](auto& each) { found |= each.taken(*in_); });
-        return signal_set::of_bits(found);
-    }
-
-    failure take_back(signal_set signals) noexcept {
-        failure refused{};
-        rows_.each([&](auto& each) {
-            if (!refused) refused = each.take_back(*in_, signals.bits());
-        });
-        return refused;
-    }
+    signal_set taken() const noexcept { return signal_set::of_bits(links_.taken(*in_)); }
+    failure take_back(signal_set signals) noexcept { return links_.take_back(*in_, signals.bits()); }
 
     static void keep(void* self) noexcept { static_cast<guard_state*>(self)->references_.fetch_add(1); }
     static void release(void* self) noexcept {
@@ -217,10 +149,12 @@ class guard_state {
     }
 
   private:
+    in_signal::row_link* first_link() noexcept { return reinterpret_cast<in_signal::row_link*>(link_memory_); }
+
     static constexpr bool any_crash = (Rows::trigger_type::crash || ...);
     // Threads are asked for their frames by the reserved signal, and to open a real-time signal that they had to mask.
     static constexpr bool any_reserved =
-        (row_words<Rows>::captures || ...) || (has_realtime(static_cast<typename Rows::trigger_type*>(nullptr)) || ...);
+        (row_words<Rows>::captures || ...) || (has_any_realtime<typename Rows::trigger_type> || ...);
 
     [[gnu::visibility("hidden")]] static constexpr auto close_reaction = [](auto& reaction) {
         if constexpr (requires { reaction.close(); }) reaction.close();
@@ -229,7 +163,8 @@ class guard_state {
     failure open_parts(in_signal::atomic<std::uint64_t>& pending, in_signal::atomic<std::uint32_t>* fed,
                        in_signal::atomic<std::uint32_t>& resting) noexcept {
         process_ = in_signal::getpid();
-        posix::opening const to{in_, this, &keep, &release, posix::current_mask(), &pending, fed, &resting};
+        posix::opening to{in_, this, &keep, &release, 0, &pending, fed, &resting};
+        if constexpr (states_type::count != 0) to.mask = posix::current_mask();
         failure refused{};
         auto const unless_refused = [&](auto&& step) {
             if (!refused) refused = step();
@@ -239,7 +174,9 @@ class guard_state {
         rows_.each([&](auto& each) { unless_refused([&] { return open_row(each, to); }); });
         if constexpr (any_crash) unless_refused([&] { return posix::keep_alternate_stack(*in_); });
         if constexpr (any_reserved) unless_refused([&] { return reserved_.open(*in_, all_places()); });
-        rows_.each([&](auto& each) { unless_refused([&] { return each.claim(*in_); }); });
+        if constexpr ((row_words<Rows>::respects_ignore || ...))
+            if (!refused) links_.leave_ignored(*in_);
+        unless_refused([&] { return links_.claim(*in_); });
         states_.each([&](auto& state) {
             if constexpr (requires { state.start(); }) unless_refused([&] { return state.start(); });
         });
@@ -256,9 +193,11 @@ class guard_state {
             if constexpr (Installed::trigger::crash && requires { reaction.open_on_crash(to); })
                 if (!refused) reaction.open_on_crash(to);
             if constexpr (requires { states_.of(reaction).box(); })
-                for (int const number : each.numbers)
-                    if (!refused && number >= SIGRTMIN && number <= SIGRTMAX)
-                        refused = posix::add_ring(states_.of(reaction).box(), number, in_->limit.records);
+                if constexpr (has_any_realtime<typename Installed::trigger>)
+                    for (unsigned i = each.first_link; i < each.end_of_links; ++i)
+                        if (!refused && links_.first[i].number >= SIGRTMIN && links_.first[i].number <= SIGRTMAX)
+                            refused = posix::add_ring(states_.of(reaction).box(), links_.first[i].number,
+                                                      in_->limit.records);
         });
         if constexpr (Installed::trigger::hang) {
             constexpr unsigned fed_by = place_of<Installed::trigger::name>;
@@ -273,8 +212,8 @@ class guard_state {
     void tell_orphans(Installed& each) noexcept {
         if constexpr (row_words<typename Installed::row_type>::tells_orphans) {
             auto& point = states_.template by_feature<feature::safe_point>().point;
-            for (int const number : each.numbers)
-                point.drain(number, [&](delivery const& what, unsigned step) {
+            for (unsigned i = each.first_link; i < each.end_of_links; ++i)
+                point.drain(links_.first[i].number, [&](delivery const& what, unsigned step) {
                     unsigned index = 0;
                     each.row.reactions.each([&]<class R>(R& reaction) {
                         bool const ran = R::where == stage::safe_point && index++ < step;
@@ -305,14 +244,15 @@ class guard_state {
 
     std::uint64_t all_places() noexcept {
         std::uint64_t all = 0;
-        rows_.each([&](auto& each) { all |= each.places(); });
+        rows_.each([&](auto& each) { all |= each.places(links_); });
         return all;
     }
 
     static std::uint64_t places_of_row(void* self, int place) {
         std::uint64_t found = 0;
+        row_links const& links = static_cast<guard_state*>(self)->links_;
         static_cast<guard_state*>(self)->rows_.each([&](auto& each) {
-            if ((each.places() & in_signal::bit_of(place)) != 0) found |= each.places();
+            if ((each.places(links) & in_signal::bit_of(place)) != 0) found |= each.places(links);
         });
         return found;
     }
@@ -331,11 +271,11 @@ class guard_state {
         std::uint64_t const bit = in_signal::bit_of(in_signal::place_in_inbox(what.signal()));
         unsigned total = 0;
         state.rows_.each([&](auto& each) {
-            if ((each.places() & bit) != 0) total += count_deferred<State>(each.row.reactions);
+            if ((each.places(state.links_) & bit) != 0) total += count_deferred<State>(each.row.reactions);
         });
         unsigned before = 0;
         state.rows_.each([&](auto& each) {
-            if ((each.places() & bit) == 0) return;
+            if ((each.places(state.links_) & bit) == 0) return;
             state.template run_row<State>(each.row, what, step, before, total);
             before += count_deferred<State>(each.row.reactions);
         });
@@ -379,7 +319,12 @@ class guard_state {
     in_signal::atomic<std::uint32_t> closing_;
     std::int32_t process_ = 0;
     states_type states_;
-    row_list<states_type, Rows...> rows_;
+    static constexpr unsigned link_count = (0U + ... + Rows::trigger_type::count);
+    // left as it is until the rows write it, which is all of it
+    alignas(in_signal::row_link) unsigned char link_memory_[sizeof(in_signal::row_link) *
+                                                            (link_count == 0 ? 1 : link_count)];
+    row_links links_{first_link(), link_count, 0};
+    row_list<states_type, 0, Rows...> rows_;
     [[no_unique_address]] std::conditional_t<any_reserved, posix::reserved_claim, no_state> reserved_;
 };
 

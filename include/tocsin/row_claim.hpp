@@ -4,6 +4,8 @@
 // Runs on any ordinary thread.
 #pragma once
 
+#include <new>
+
 #include <tocsin/on.hpp>
 #include <tocsin/posix/library.hpp>
 #include <tocsin/row_program.hpp>
@@ -20,32 +22,64 @@ template <class Trigger, row_options Options, class R>
     }
 inline constexpr bool is_plain_default<row<Trigger, Options, R>> = true;
 
-// What a link of the row does, and what the kernel holds for it.
-template <class Row, class Link>
+// What a row says to the kernel, for the code that all rows share.
+enum row_word : std::uint8_t {
+    word_restarts = 1,
+    word_ignore = 2,
+    word_default = 4,
+    word_without_stops = 8,
+    word_without_zombies = 16,
+    word_unless_ignored = 32,
+    word_ignored = 64,  // it was, and is to stay so
+};
+
+template <class Row>
+constexpr std::uint8_t words_of_row() noexcept {
+    unsigned words = 0;
+    if (Row::restarts) words |= word_restarts;
+    if (row_words<Row>::alone) words |= word_ignore;
+    if (is_plain_default<Row>) words |= word_default;
+    if (Row::options.without_stops) words |= word_without_stops;
+    if (Row::options.without_zombies) words |= word_without_zombies;
+    if (row_words<Row>::respects_ignore) words |= word_unless_ignored;
+    return static_cast<std::uint8_t>(words);
+}
+
+// What a link of the row does.
+template <class Row, class Program>
 constexpr auto link_runner() noexcept {
     if constexpr (row_words<Row>::alone)
         return &in_signal::run_ignore;
     else if constexpr (is_plain_default<Row>)
         return &in_signal::run_default;
     else
-        return &Link::run_it;
+        return &in_signal::run_program<Program>;
 }
 
-// What the words behind a row on SIGCHLD say to the kernel.
-template <class Row>
-constexpr unsigned long child_flags(int signal) noexcept {
-    if (signal != SIGCHLD) return 0;
-    return (Row::options.without_stops ? static_cast<unsigned long>(SA_NOCLDSTOP) : 0UL) |
-           (Row::options.without_zombies ? static_cast<unsigned long>(SA_NOCLDWAIT) : 0UL);
+using link_function = in_signal::verdict (*)(in_signal::link&, in_signal::arrival&) noexcept;
+
+// Apart, so that each row is a call.
+[[gnu::noinline, gnu::cold]] inline void prepare_link(void* memory, link_function run, void* program, int number,
+                                           std::uint8_t words) noexcept {
+    auto* const made = ::new (memory) in_signal::row_link{};
+    made->run = run;
+    made->program = program;
+    made->number = number;
+    made->words = words;
 }
 
-template <class Row>
-in_signal::disposition kernel_action(in_signal::table const& in, int signal) noexcept {
-    bool const needs_handler = !row_words<Row>::alone || signal == SIGPIPE || signal == SIGXFSZ;
-    unsigned long const of_child = child_flags<Row>(signal);
-    if (is_plain_default<Row>) return {SIG_DFL, of_child, nullptr, 0};
+// What the kernel holds for a link. What the words behind a row on SIGCHLD say counts for that signal only.
+inline in_signal::disposition kernel_action(in_signal::table const& in, in_signal::row_link const& of) noexcept {
+    int const signal = of.number;
+    auto const flag = [&](row_word word, unsigned long meaning) { return (of.words & word) != 0 ? meaning : 0UL; };
+    unsigned long const of_child = signal != SIGCHLD ? 0UL
+                                                     : flag(word_without_stops, SA_NOCLDSTOP) |
+                                                           flag(word_without_zombies, SA_NOCLDWAIT);
+    if ((of.words & word_ignored) != 0) return {SIG_IGN, 0, nullptr, 0};
+    if ((of.words & word_default) != 0) return {SIG_DFL, of_child, nullptr, 0};
+    bool const needs_handler = (of.words & word_ignore) == 0 || signal == SIGPIPE || signal == SIGXFSZ;
     if (!needs_handler) return {SIG_IGN, of_child, nullptr, 0};
-    unsigned long const flags = SA_SIGINFO | SA_ONSTACK | (Row::restarts ? SA_RESTART : 0UL) | of_child |
+    unsigned long const flags = SA_SIGINFO | SA_ONSTACK | flag(word_restarts, SA_RESTART) | of_child |
                                 (is_fault(signal) ? static_cast<unsigned long>(SA_NODEFER) : 0UL);
     // The reserved signal waits too: opening a signal (see `run_reserved`) is for the mask that a handler returns to.
     in_signal::kernel_set const all = posix::all_but_faults(in);
@@ -83,5 +117,75 @@ inline bool put_back_in_kernel(in_signal::table& in, int signal, in_signal::link
     if (newest != nullptr && newest->is_claim()) posix::change_disposition(signal, newest->action, live);
     return true;
 }
+
+inline failure claim_one(in_signal::table& in, in_signal::row_link& of) noexcept {
+    int const number = of.number;
+    if (!can_be_caught(number)) return {EINVAL, "sigaction", number};
+    if (number == in.reserved_signal.load()) return {EBUSY, "sigaction", number};
+    of.action = kernel_action(in, of);
+    return in.operate->claim(in, number, of);
+}
+
+// The links of a guard's rows, in their order. Those before `claimed` are.
+struct row_links {
+    in_signal::row_link* first;
+    unsigned count;
+    unsigned claimed;
+
+    // The claim stays, so that a later guard's row finds below it what this one found.
+    void leave_ignored(in_signal::table& in) noexcept {
+        for (unsigned i = 0; i < count; ++i) {
+            bool const asks = (first[i].words & word_unless_ignored) != 0 && can_be_caught(first[i].number);
+            if (!asks || !is_ignored_by_others(in, first[i].number)) continue;
+            first[i].run = &in_signal::run_ignore;
+            first[i].words |= word_ignored;
+        }
+    }
+
+    [[gnu::cold]] failure claim(in_signal::table& in) noexcept {
+        for (; claimed < count; ++claimed)
+            if (failure const refused = claim_one(in, first[claimed])) return refused;
+        return {};
+    }
+
+    [[gnu::cold]] void withdraw(in_signal::table& in) noexcept {
+        while (claimed != 0) {
+            in_signal::row_link& each = first[--claimed];
+            if (!each.lost) in.operate->withdraw(in, each.number, each);
+        }
+    }
+
+    // The signals that others have taken since they were claimed.
+    [[gnu::cold]] std::uint64_t taken(in_signal::table const& in) const noexcept {
+        std::uint64_t found = 0;
+        in_signal::disposition live{};
+        for (unsigned i = 0; i < claimed; ++i)
+            if (first[i].lost || has_been_taken(in, first[i].number, live)) found |= in_signal::bit_of(first[i].number);
+        return found;
+    }
+
+    [[gnu::cold]] failure take_back(in_signal::table& in, std::uint64_t signals) noexcept {
+        for (unsigned i = 0; i < claimed; ++i) {
+            in_signal::row_link& each = first[i];
+            if ((signals & in_signal::bit_of(each.number)) == 0) continue;
+            if (!each.lost) {
+                if (put_back_in_kernel(in, each.number, each)) continue;
+                in.operate->withdraw(in, each.number, each);
+                each.lost = true;
+            }
+            if (failure const refused = in.operate->claim(in, each.number, each)) return refused;
+            each.lost = false;
+        }
+        return {};
+    }
+
+    // The places of an inbox that the links from `begin` to `end` have.
+    std::uint64_t places(unsigned begin, unsigned end) const noexcept {
+        std::uint64_t bits = 0;
+        for (unsigned i = begin; i < end; ++i)
+            if (first[i].number >= 1 && first[i].number <= last_signal) bits |= in_signal::bit_of(first[i].number);
+        return bits;
+    }
+};
 
 }  // namespace tocsin::detail

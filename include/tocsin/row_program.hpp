@@ -145,18 +145,13 @@ constexpr bool has_a_fault(on_faults<Signals...> const*) {
     return (names_a_fault<Signals>() || ...);
 }
 
+// Whether one of the signals may be a real-time one. What is not among these two has its number at run time.
 template <class Trigger>
-constexpr bool has_realtime(Trigger const*) {
-    return false;
-}
+inline constexpr bool has_any_realtime = !Trigger::hang;
 template <auto... Signals>
-constexpr bool has_realtime(on_signals<Signals...> const*) {
-    return (is_realtime<Signals> || ...);
-}
+inline constexpr bool has_any_realtime<on_signals<Signals...>> = (is_realtime<Signals> || ...);
 template <auto... Signals>
-constexpr bool has_realtime(on_faults<Signals...> const*) {
-    return (is_realtime<Signals> || ...);
-}
+inline constexpr bool has_any_realtime<on_faults<Signals...>> = false;
 
 // The program of a row that says `once`.
 template <class Program>
@@ -186,26 +181,13 @@ struct then_interrupt_owner {
     }
 };
 
-// An interruption of an owner is for no row: it has done its work by coming.
-template <class Program>
-struct unless_interruption {
-    Program program;
-
-    in_signal::verdict operator()(in_signal::arrival& a) noexcept {
-        if (in_signal::is_interruption(a)) return in_signal::verdict::done;
-        return program(a);
-    }
-};
-
 template <class Row, class Program>
 auto guard_program(Program of) {
     using trigger = typename Row::trigger_type;
     if constexpr (has_a_fault(static_cast<trigger const*>(nullptr)))
         return in_signal::unless_guarded<Program>{of};
-    else if constexpr (trigger::hang)
-        return of;
     else
-        return unless_interruption<Program>{of};
+        return of;
 }
 
 template <class Row, class Program, class States>

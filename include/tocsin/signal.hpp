@@ -82,63 +82,76 @@ class parsed_signal {
 
 namespace detail {
 
+// The tables hold the characters themselves: pointers to them would each cost a program a relocation.
+
 struct named_signal {
-    int number;
-    char const* name;
-    char const* text;
+    unsigned char number;
+    char name[10];
+};
+struct described_signal {
+    unsigned char number;
+    char text[35];
 };
 
 // The first name of a number is the one `name` answers with; the others are only understood.
 [[gnu::visibility("hidden")]] inline constexpr named_signal signal_names[] = {
-    {SIGHUP, "SIGHUP", "terminal hung up"},
-    {SIGINT, "SIGINT", "interrupted"},
-    {SIGQUIT, "SIGQUIT", "quit"},
-    {SIGILL, "SIGILL", "illegal instruction"},
-    {SIGTRAP, "SIGTRAP", "trace or breakpoint trap"},
-    {SIGABRT, "SIGABRT", "aborted"},
-    {SIGBUS, "SIGBUS", "bus error"},
-    {SIGFPE, "SIGFPE", "arithmetic exception"},
-    {SIGKILL, "SIGKILL", "killed"},
-    {SIGUSR1, "SIGUSR1", "user-defined signal 1"},
-    {SIGSEGV, "SIGSEGV", "segmentation fault"},
-    {SIGUSR2, "SIGUSR2", "user-defined signal 2"},
-    {SIGPIPE, "SIGPIPE", "broken pipe"},
-    {SIGALRM, "SIGALRM", "alarm clock"},
-    {SIGTERM, "SIGTERM", "terminated"},
-    {SIGSTKFLT, "SIGSTKFLT", "coprocessor stack fault"},
-    {SIGCHLD, "SIGCHLD", "child changed its state"},
-    {SIGCONT, "SIGCONT", "continued"},
-    {SIGSTOP, "SIGSTOP", "stopped"},
-    {SIGTSTP, "SIGTSTP", "stopped from the terminal"},
-    {SIGTTIN, "SIGTTIN", "stopped, reading from the terminal"},
-    {SIGTTOU, "SIGTTOU", "stopped, writing to the terminal"},
-    {SIGURG, "SIGURG", "urgent data on a socket"},
-    {SIGXCPU, "SIGXCPU", "processor time limit exceeded"},
-    {SIGXFSZ, "SIGXFSZ", "file size limit exceeded"},
-    {SIGVTALRM, "SIGVTALRM", "virtual timer expired"},
-    {SIGPROF, "SIGPROF", "profiling timer expired"},
-    {SIGWINCH, "SIGWINCH", "window size changed"},
-    {SIGIO, "SIGIO", "input or output possible"},
-    {SIGPWR, "SIGPWR", "power failure"},
-    {SIGSYS, "SIGSYS", "bad system call"},
-    {SIGABRT, "SIGIOT", ""},
-    {SIGIO, "SIGPOLL", ""},
-    {SIGCHLD, "SIGCLD", ""},
+    {SIGHUP, "SIGHUP"}, {SIGINT, "SIGINT"}, {SIGQUIT, "SIGQUIT"}, {SIGILL, "SIGILL"}, {SIGTRAP, "SIGTRAP"},
+    {SIGABRT, "SIGABRT"}, {SIGBUS, "SIGBUS"}, {SIGFPE, "SIGFPE"}, {SIGKILL, "SIGKILL"}, {SIGUSR1, "SIGUSR1"},
+    {SIGSEGV, "SIGSEGV"}, {SIGUSR2, "SIGUSR2"}, {SIGPIPE, "SIGPIPE"}, {SIGALRM, "SIGALRM"},
+    {SIGTERM, "SIGTERM"}, {SIGSTKFLT, "SIGSTKFLT"}, {SIGCHLD, "SIGCHLD"}, {SIGCONT, "SIGCONT"},
+    {SIGSTOP, "SIGSTOP"}, {SIGTSTP, "SIGTSTP"}, {SIGTTIN, "SIGTTIN"}, {SIGTTOU, "SIGTTOU"},
+    {SIGURG, "SIGURG"}, {SIGXCPU, "SIGXCPU"}, {SIGXFSZ, "SIGXFSZ"}, {SIGVTALRM, "SIGVTALRM"},
+    {SIGPROF, "SIGPROF"}, {SIGWINCH, "SIGWINCH"}, {SIGIO, "SIGIO"}, {SIGPWR, "SIGPWR"}, {SIGSYS, "SIGSYS"},
+    {SIGABRT, "SIGIOT"}, {SIGIO, "SIGPOLL"}, {SIGCHLD, "SIGCLD"},
 };
 
-[[gnu::visibility("hidden")]] inline constexpr signal_name realtime_names[] = {
-    "SIGRTMIN",    "SIGRTMIN+1",  "SIGRTMIN+2",  "SIGRTMIN+3",  "SIGRTMIN+4",  "SIGRTMIN+5",  "SIGRTMIN+6",
-    "SIGRTMIN+7",  "SIGRTMIN+8",  "SIGRTMIN+9",  "SIGRTMIN+10", "SIGRTMIN+11", "SIGRTMIN+12", "SIGRTMIN+13",
+[[gnu::visibility("hidden")]] inline constexpr described_signal signal_texts[] = {
+    {SIGHUP, "terminal hung up"},
+    {SIGINT, "interrupted"},
+    {SIGQUIT, "quit"},
+    {SIGILL, "illegal instruction"},
+    {SIGTRAP, "trace or breakpoint trap"},
+    {SIGABRT, "aborted"},
+    {SIGBUS, "bus error"},
+    {SIGFPE, "arithmetic exception"},
+    {SIGKILL, "killed"},
+    {SIGUSR1, "user-defined signal 1"},
+    {SIGSEGV, "segmentation fault"},
+    {SIGUSR2, "user-defined signal 2"},
+    {SIGPIPE, "broken pipe"},
+    {SIGALRM, "alarm clock"},
+    {SIGTERM, "terminated"},
+    {SIGSTKFLT, "coprocessor stack fault"},
+    {SIGCHLD, "child changed its state"},
+    {SIGCONT, "continued"},
+    {SIGSTOP, "stopped"},
+    {SIGTSTP, "stopped from the terminal"},
+    {SIGTTIN, "stopped, reading from the terminal"},
+    {SIGTTOU, "stopped, writing to the terminal"},
+    {SIGURG, "urgent data on a socket"},
+    {SIGXCPU, "processor time limit exceeded"},
+    {SIGXFSZ, "file size limit exceeded"},
+    {SIGVTALRM, "virtual timer expired"},
+    {SIGPROF, "profiling timer expired"},
+    {SIGWINCH, "window size changed"},
+    {SIGIO, "input or output possible"},
+    {SIGPWR, "power failure"},
+    {SIGSYS, "bad system call"},
+};
+
+[[gnu::visibility("hidden")]] inline constexpr char realtime_names[][12] = {
+    "SIGRTMIN", "SIGRTMIN+1", "SIGRTMIN+2", "SIGRTMIN+3", "SIGRTMIN+4", "SIGRTMIN+5", "SIGRTMIN+6",
+    "SIGRTMIN+7", "SIGRTMIN+8", "SIGRTMIN+9", "SIGRTMIN+10", "SIGRTMIN+11", "SIGRTMIN+12", "SIGRTMIN+13",
     "SIGRTMIN+14", "SIGRTMIN+15", "SIGRTMIN+16", "SIGRTMIN+17", "SIGRTMIN+18", "SIGRTMIN+19", "SIGRTMIN+20",
     "SIGRTMIN+21", "SIGRTMIN+22", "SIGRTMIN+23", "SIGRTMIN+24", "SIGRTMIN+25", "SIGRTMIN+26", "SIGRTMIN+27",
     "SIGRTMIN+28", "SIGRTMIN+29", "SIGRTMIN+30", "SIGRTMIN+31", "SIGRTMIN+32",
 };
 inline constexpr int realtime_name_count = static_cast<int>(sizeof(realtime_names) / sizeof(realtime_names[0]));
 
-[[gnu::visibility("hidden")]] inline constexpr signal_name realtime_texts[] = {
-    "real-time signal 0",  "real-time signal 1",  "real-time signal 2",  "real-time signal 3",
-    "real-time signal 4",  "real-time signal 5",  "real-time signal 6",  "real-time signal 7",
-    "real-time signal 8",  "real-time signal 9",  "real-time signal 10", "real-time signal 11",
+[[gnu::visibility("hidden")]] inline constexpr char realtime_texts[][20] = {
+    "real-time signal 0", "real-time signal 1", "real-time signal 2", "real-time signal 3",
+    "real-time signal 4", "real-time signal 5", "real-time signal 6", "real-time signal 7",
+    "real-time signal 8", "real-time signal 9", "real-time signal 10", "real-time signal 11",
     "real-time signal 12", "real-time signal 13", "real-time signal 14", "real-time signal 15",
     "real-time signal 16", "real-time signal 17", "real-time signal 18", "real-time signal 19",
     "real-time signal 20", "real-time signal 21", "real-time signal 22", "real-time signal 23",
@@ -149,6 +162,20 @@ inline constexpr int realtime_name_count = static_cast<int>(sizeof(realtime_name
 
 inline constexpr int standard_signals = 31;
 inline constexpr int last_signal = 64;
+
+// Empty for what is none of them.
+constexpr signal_name standard_name(int signal) noexcept {
+    for (auto const& known : signal_names)
+        if (known.number == signal) return known.name;
+    return {};
+}
+
+// The distance from SIGRTMIN; negative for a number without a name.
+constexpr int realtime_offset(int signal) noexcept {
+    if (signal <= standard_signals || signal > last_signal) return -1;
+    int const offset = signal - SIGRTMIN;
+    return offset < realtime_name_count ? offset : -1;
+}
 
 // Text with a length, from whatever has one: a literal, a signal_name, std::string, std::string_view.
 struct characters {
@@ -225,23 +252,18 @@ inline bool can_be_caught(int signal) noexcept {
 
 // "SIGTERM" for SIGTERM, "SIGRTMIN+3" for rt<3>, empty for what is no signal. Constant for standard signals.
 constexpr signal_name name(int signal) noexcept {
-    if (signal >= 1 && signal <= detail::standard_signals)
-        for (auto const& known : detail::signal_names)
-            if (known.number == signal) return known.name;
-    if (signal <= detail::standard_signals || signal > detail::last_signal) return {};
-    int const offset = signal - SIGRTMIN;
-    return offset >= 0 && offset < detail::realtime_name_count ? detail::realtime_names[offset] : signal_name{};
+    if (signal <= detail::standard_signals) return detail::standard_name(signal);
+    int const offset = detail::realtime_offset(signal);
+    return offset >= 0 ? signal_name{detail::realtime_names[offset]} : signal_name{};
 }
 
 // What a signal means, in words that strsignal(3) need not be asked for: "terminated" for SIGTERM, "real-time signal 3"
 // for rt<3>, empty for what is no signal. English in every locale. Constant for standard signals.
 constexpr signal_name describe(int signal) noexcept {
-    if (signal >= 1 && signal <= detail::standard_signals)
-        for (auto const& known : detail::signal_names)
-            if (known.number == signal) return known.text;
-    if (signal <= detail::standard_signals || signal > detail::last_signal) return {};
-    int const offset = signal - SIGRTMIN;
-    return offset >= 0 && offset < detail::realtime_name_count ? detail::realtime_texts[offset] : signal_name{};
+    for (auto const& known : detail::signal_texts)
+        if (known.number == signal) return known.text;
+    int const offset = detail::realtime_offset(signal);
+    return offset >= 0 ? signal_name{detail::realtime_texts[offset]} : signal_name{};
 }
 
 // Understands "SIGTERM", "TERM", "15", "RTMIN+3", "SIGRTMAX-1": a literal, or anything with data() and size(), such as

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#include <tocsin/in_signal/owner.hpp>
 #include <tocsin/in_signal/report_seat.hpp>
 #include <tocsin/in_signal/reraise.hpp>
 #include <tocsin/in_signal/slot.hpp>
@@ -166,7 +167,7 @@ inline bool deliver(arrival& a) noexcept {
     int& current = errno;
     int const kept = current;
     arrival a{signal, info, static_cast<ucontext_t*>(context), the_table.load_acquire()};
-    deliver(a);
+    if (!is_interruption(a)) deliver(a);
     current = kept;
 }
 

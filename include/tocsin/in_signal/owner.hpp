@@ -29,21 +29,22 @@ struct owner_of_row {
     }
 };
 
-// Its address is what an interruption carries.
-[[gnu::visibility("hidden")]] inline constexpr char interruption_mark = 0;
-
 [[gnu::visibility("hidden")]] inline void interrupt(std::int32_t thread, arrival& a) noexcept {
     siginfo_t info{};
     info.si_signo = a.signal;
     info.si_code = SI_QUEUE;
     info.si_pid = a.pid();
-    info.si_value.sival_ptr = const_cast<char*>(&interruption_mark);
+    info.si_value.sival_ptr = a.in;
     queue_to_thread(info.si_pid, thread, a.signal, &info);
 }
 
-[[gnu::visibility("hidden")]] inline bool is_interruption(arrival& a) noexcept {
-    return a.info->si_code == SI_QUEUE && a.info->si_value.sival_ptr == &interruption_mark &&
-           a.info->si_pid == a.pid();
+// An interruption carries the address of the table, which nobody else sends. It is for no row: it has done its work by
+// coming.
+[[gnu::noinline, gnu::cold]] inline bool carries_interruption(arrival& a) noexcept {
+    return a.info->si_value.sival_ptr == a.in && a.info->si_pid == a.pid();
+}
+inline bool is_interruption(arrival& a) noexcept {
+    return a.info->si_code == SI_QUEUE && carries_interruption(a);
 }
 
 }  // namespace tocsin::in_signal

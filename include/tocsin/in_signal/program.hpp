@@ -86,13 +86,18 @@ struct program {
     }
 };
 
-// A claim of one signal by a row.
-template <class Program>
+// A claim of one signal by a row. The same type for every row: what is done with it is code that all rows share.
 struct row_link : link {
-    Program* program;
-
-    static verdict run_it(link& self, arrival& a) noexcept { return (*static_cast<row_link&>(self).program)(a); }
+    void* program;
+    int number;
+    std::uint8_t words;  // what the row says to the kernel; see row_claim.hpp
+    bool lost;           // others have taken the signal since, and it could not be claimed again
 };
+
+template <class Program>
+verdict run_program(link& self, arrival& a) noexcept {
+    return (*static_cast<Program*>(static_cast<row_link&>(self).program))(a);
+}
 
 // A row that has nothing to do: the kernel ignores the signal, or an empty handler does. A fault that cannot be
 // ignored would come back for ever.

@@ -26,7 +26,7 @@ inline bool ignored_by_default(int signal) noexcept {
 // the core. The signal stays blocked until the handler returns, when the kernel delivers it with the program
 // counter where it was. If the kernel refuses (a seccomp filter), a true fault happens again by itself, and
 // anything else is raised without its details.
-inline void send_again(arrival& a) noexcept {
+[[gnu::noinline, gnu::cold]] inline void send_again(arrival& a) noexcept {
     kernel_set const blocked = bit_of(a.signal);
     change_mask(SIG_BLOCK, &blocked, nullptr);
     if (a.context != nullptr)
@@ -40,7 +40,7 @@ inline void send_again(arrival& a) noexcept {
 
 // Puts `previous` back, whole, and lets the signal meet it. The first process of a container is not ended by a default
 // disposition (kernel/signal.c, SIGNAL_UNKILLABLE): it ends with the status that a shell gives such a death.
-inline void reraise(arrival& a, disposition const& previous) noexcept {
+[[gnu::noinline, gnu::cold]] inline void reraise(arrival& a, disposition const& previous) noexcept {
     if (previous.handler == SIG_DFL && a.pid() == 1 && !stops_by_default(a.signal)) exit_now(128 + a.signal);
     begin_dying(*a.in);
     // Where a filter refuses it, the signal would come back to this very handler, for ever.
@@ -65,7 +65,7 @@ inline void put_back_newest(arrival& a, disposition const& before) noexcept {
 
 // What the kernel does by default: nothing, stop (and go on here after SIGCONT, with our disposition back), or
 // the end of the process when the handler returns.
-inline void take_default(arrival& a) noexcept {
+[[gnu::noinline, gnu::cold]] inline void take_default(arrival& a) noexcept {
     if (ignored_by_default(a.signal)) return;
     disposition const by_default{SIG_DFL, 0, nullptr, 0};
     if (!stops_by_default(a.signal)) return reraise(a, by_default);

@@ -10,14 +10,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <tocsin/failure.hpp>
 #include <tocsin/in_signal/atomic.hpp>
 #include <tocsin/in_signal/system.hpp>
-
-namespace tocsin {
-
-struct failure;
-
-}  // namespace tocsin
 
 namespace tocsin::in_signal {
 

@@ -57,7 +57,7 @@ inline constexpr unsigned candidates = 4;
 
 // 64 to 256 GiB below the stack nobody is likely to be: programs are loaded low, libraries and heaps grow from
 // just below the stack. Sanitizers keep their shadow elsewhere.
-inline std::uintptr_t candidate(unsigned number) noexcept {
+[[gnu::noinline, gnu::cold]] inline std::uintptr_t candidate(unsigned number) noexcept {
     constexpr std::uintptr_t gibi = std::uintptr_t{1} << 30;
     std::uintptr_t const stack = ::getauxval(AT_RANDOM);
     std::uint64_t mixed = stack ^ (::getauxval(AT_SYSINFO_EHDR) << 7) ^ (number * 0x9e3779b97f4a7c15U);
@@ -70,7 +70,7 @@ inline std::uintptr_t candidate(unsigned number) noexcept {
 inline directory* at(std::uintptr_t address) noexcept { return reinterpret_cast<directory*>(address); }
 
 // By the bare system call: a sanitizer that watches mmap would take the race that is meant for one that is not.
-inline std::uintptr_t map_page(std::uintptr_t hint, std::size_t bytes) noexcept {
+[[gnu::noinline, gnu::cold]] inline std::uintptr_t map_page(std::uintptr_t hint, std::size_t bytes) noexcept {
     long const result = in_signal::system_call(SYS_mmap, static_cast<long>(hint), static_cast<long>(bytes),
                                                PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return result < 0 && result > -4096 ? 0 : static_cast<std::uintptr_t>(result);
@@ -81,7 +81,7 @@ inline void unmap(std::uintptr_t address, std::size_t bytes) noexcept {
 }
 
 // A page that reads as zero may be a directory in the making; one that stays so is somebody else's.
-inline bool is_directory(std::uintptr_t address) noexcept {
+[[gnu::noinline, gnu::cold]] inline bool is_directory(std::uintptr_t address) noexcept {
     if (!in_signal::readable(address)) return false;
     patience turn;
     while (at(address)->magic.load() == 0) {
@@ -120,7 +120,7 @@ inline directory* claim_page() noexcept {
 #endif
 }
 
-[[gnu::visibility("hidden")]] inline in_signal::table* make_table() noexcept {
+[[gnu::visibility("hidden"), gnu::cold]] inline in_signal::table* make_table() noexcept {
     raw_storage const* provided = &tocsin_raw_storage != nullptr ? tocsin_raw_storage() : nullptr;
     // an older shared library's may be too small for this table
     if (provided != nullptr && provided->bytes < sizeof(in_signal::table)) provided = nullptr;
@@ -139,7 +139,7 @@ inline directory* claim_page() noexcept {
 
 // Fills in a claimed page and publishes it. A forked child may find a page that no thread of its own is filling
 // in: whoever names himself the maker does it.
-[[gnu::visibility("hidden")]] inline bool fill_in(directory& page, furnish by) noexcept {
+[[gnu::visibility("hidden"), gnu::cold]] inline bool fill_in(directory& page, furnish by) noexcept {
     std::int32_t const self = in_signal::getpid();
     std::int32_t maker = page.maker.load();
     if (maker == self || !page.maker.compare_exchange(maker, self)) return true;
@@ -174,7 +174,7 @@ inline directory* claim_page() noexcept {
 
 // The table of the process, made on the first call. Fails with ENOMEM where no memory can be had at any agreed
 // address, and with EPROTO if another major version of the library has made the table.
-[[gnu::visibility("hidden")]] inline failure find_table(furnish by, in_signal::table*& found) noexcept {
+[[gnu::visibility("hidden"), gnu::cold]] inline failure find_table(furnish by, in_signal::table*& found) noexcept {
     found = in_signal::the_table.load_acquire();
     if (found != nullptr) return {};
     directory* page = nullptr;

@@ -32,14 +32,14 @@ inline struct sigaction to_libc(in_signal::disposition const& disposition) noexc
 }
 
 // Both answer an errno, 0 for success.
-inline int read_disposition(int signal, in_signal::disposition& found) noexcept {
+[[gnu::noinline, gnu::cold]] inline int read_disposition(int signal, in_signal::disposition& found) noexcept {
     struct sigaction action {};
     if (::sigaction(signal, nullptr, &action) != 0) return errno;
     found = from_libc(action);
     return 0;
 }
 
-inline int change_disposition(int signal, in_signal::disposition const& wanted,
+[[gnu::noinline, gnu::cold]] inline int change_disposition(int signal, in_signal::disposition const& wanted,
                               in_signal::disposition& replaced) noexcept {
     struct sigaction const action = to_libc(wanted);
     struct sigaction before {};

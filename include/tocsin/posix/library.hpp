@@ -20,7 +20,7 @@ extern "C" [[gnu::visibility("hidden")]] inline void tocsin_entry(int signal, si
 namespace tocsin::posix {
 
 // Every signal but the faults and the reserved one; those two stay open wherever the library blocks signals.
-inline in_signal::kernel_set all_but_faults(in_signal::table const& in) noexcept {
+[[gnu::cold]] inline in_signal::kernel_set all_but_faults(in_signal::table const& in) noexcept {
     in_signal::kernel_set set = ~in_signal::kernel_set{0};
     for (int signal = 1; signal <= tocsin::detail::standard_signals; ++signal)
         if (is_fault(signal)) set &= ~in_signal::bit_of(signal);
@@ -47,13 +47,13 @@ inline in_signal::kernel_set current_mask() noexcept {
 
 namespace detail {
 
-[[gnu::visibility("hidden")]] inline void note_exit() noexcept {
+[[gnu::visibility("hidden"), gnu::cold]] inline void note_exit() noexcept {
     if (in_signal::table* const in = in_signal::the_table.load())
         __atomic_store_n(&in->exiting, 1U, __ATOMIC_SEQ_CST);
 }
 
 // In the child, before it can have threads of its own: those that a fork left behind are inside nothing.
-[[gnu::visibility("hidden")]] inline void note_fork() noexcept {
+[[gnu::visibility("hidden"), gnu::cold]] inline void note_fork() noexcept {
     if (in_signal::table* const in = in_signal::the_table.load()) adopt_process(*in);
 }
 
@@ -63,7 +63,7 @@ namespace detail {
     sizeof(in_signal::operations), &tocsin_entry, &claim_signal, &withdraw_signal, &in_signal::deliver,
 };
 
-[[gnu::visibility("hidden")]] inline failure find_table(in_signal::table*& found) noexcept {
+[[gnu::visibility("hidden"), gnu::cold]] inline failure find_table(in_signal::table*& found) noexcept {
     return find_table([](in_signal::table& made) noexcept {
         made.operate = &own_operations;
         ::atexit(&detail::note_exit);

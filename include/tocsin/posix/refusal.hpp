@@ -13,7 +13,7 @@
 namespace tocsin::posix {
 
 // Throws tocsin::error. Without exceptions it prints the error and aborts.
-[[noreturn]] inline void fail(failure const& refused) {
+[[noreturn, gnu::noinline, gnu::cold]] inline void fail(failure const& refused) {
     error const what{refused.errno_code, refused.call, refused.signal};
 #if defined(__cpp_exceptions)
     throw what;

@@ -48,7 +48,7 @@ using in_signal::slot;
 using in_signal::table;
 
 // Forgets the marks of threads that a fork left behind.
-inline void forget_other_threads(table& in) noexcept {
+[[gnu::cold]] inline void forget_other_threads(table& in) noexcept {
     std::uintptr_t const self = in_signal::thread_pointer();
     constexpr std::uintptr_t thread_bits = (std::uintptr_t{1} << 57) - 1;
     for (in_signal::cell& each : in.cells)
@@ -57,7 +57,7 @@ inline void forget_other_threads(table& in) noexcept {
 }
 
 // Makes this process, if it is a forked child, one of its own for the library.
-inline void adopt_process(table& in) noexcept {
+[[gnu::noinline, gnu::cold]] inline void adopt_process(table& in) noexcept {
     std::int32_t const self = in_signal::getpid();
     if (in.live_process->load() == self) return;
     forget_other_threads(in);
@@ -65,7 +65,7 @@ inline void adopt_process(table& in) noexcept {
 }
 
 // Returns when no other thread is inside the slot that was inside when it was called.
-inline void wait_until_left(table& in, int signal) noexcept {
+[[gnu::noinline, gnu::cold]] inline void wait_until_left(table& in, int signal) noexcept {
     std::uintptr_t const self = in_signal::inside::tag(signal);
     std::uintptr_t const signal_bits = self >> 57;
     patience turn;
@@ -115,7 +115,7 @@ inline bool is_ours(table const& in, link const* newest, disposition const& live
 
 // Writes a foreign disposition into a free place above `older`; null if more of them lie between claims than
 // there are places. A place that was freed may still be read by a delivery that was under way.
-inline link* remember(table& in, int signal, disposition const& found, link* older) noexcept {
+[[gnu::noinline, gnu::cold]] inline link* remember(table& in, int signal, disposition const& found, link* older) noexcept {
     slot& of = in.slots[signal];
     for (unsigned i = 0; i < in_signal::foreign_links; ++i) {
         if ((of.foreign_used >> i & 1) != 0) continue;
@@ -146,7 +146,7 @@ inline bool same(disposition const& left, disposition const& right) noexcept {
 
 // Gives the kernel `wanted` where `held` was. Whoever was installed in between stays, of several the last. True if
 // there was nobody.
-inline bool put_back(int signal, disposition const& wanted, disposition const& held) noexcept {
+[[gnu::noinline, gnu::cold]] inline bool put_back(int signal, disposition const& wanted, disposition const& held) noexcept {
     disposition given = wanted;
     disposition expected = held;
     for (bool alone = true;; alone = false) {
@@ -164,7 +164,7 @@ inline constexpr std::uint32_t given_back = 1U << 31;
 
 // Links `claim` as the newest and gives the kernel its action. On failure the kernel holds what it held, and the
 // chain does the same as before.
-inline failure claim_signal(table& in, int signal, link& claim) noexcept {
+[[gnu::cold]] inline failure claim_signal(table& in, int signal, link& claim) noexcept {
     table_lock const locked{in};
     slot& of = in.slots[signal];
     disposition live{};
@@ -206,7 +206,7 @@ inline failure claim_signal(table& in, int signal, link& claim) noexcept {
 
 // Unlinks `claim`, gives the kernel back what lay below it if nobody else has been installed since, and returns
 // when no other thread is inside the slot.
-inline void withdraw_signal(table& in, int signal, link& claim) noexcept {
+[[gnu::cold]] inline void withdraw_signal(table& in, int signal, link& claim) noexcept {
     {
         table_lock const locked{in};
         slot& of = in.slots[signal];

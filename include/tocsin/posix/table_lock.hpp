@@ -12,7 +12,7 @@ namespace tocsin::posix {
 // Waits a little longer each time it is asked: pause, yield, then short sleeps.
 class patience {
   public:
-    void wait() noexcept {
+    [[gnu::cold]] void wait() noexcept {
         if (rounds_ < 16)
             in_signal::relax();
         else if (rounds_ < 64)
@@ -35,7 +35,7 @@ class patience {
 
 class table_lock {
   public:
-    explicit table_lock(in_signal::table& table) noexcept : table_{table} {
+    [[gnu::noinline, gnu::cold]] explicit table_lock(in_signal::table& table) noexcept : table_{table} {
         std::uint64_t const self = me();
         patience turn;
         for (;;) {
