@@ -3,6 +3,7 @@
 #pragma once
 
 #include <tocsin/delivery.hpp>
+#include <tocsin/moved.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/deferred.hpp>
 
@@ -50,7 +51,7 @@ constexpr auto call(F f) {
     static_assert(fits, "tocsin: the function of call(f) is called as f() or f(delivery const&); give it "
                         "such a shape");
     if constexpr (fits)
-        return call_t<F>{std::move(f)};
+        return call_t<F>{detail::moved(f)};
     else
         return detail::refused{};
 }

@@ -6,6 +6,7 @@
 #include <signal.h>
 
 #include <tocsin/delivery.hpp>
+#include <tocsin/moved.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/safe_point.hpp>
 
@@ -93,7 +94,7 @@ struct defer_t {
         static_assert(fits, "tocsin: the function of on_orphaned(g) is called as g() or g(delivery const&); give it "
                             "such a shape");
         if constexpr (fits)
-            return defer_or_orphan_t<F, Orphan>{std::move(function), std::move(g)};
+            return defer_or_orphan_t<F, Orphan>{detail::moved(function), detail::moved(g)};
         else
             return detail::refused{};
     }
@@ -107,7 +108,7 @@ constexpr auto defer(F f) {
     static_assert(fits, "tocsin: the function of defer(f) is called as f() or f(delivery const&); give it "
                         "such a shape");
     if constexpr (fits)
-        return defer_t<F>{std::move(f)};
+        return defer_t<F>{detail::moved(f)};
     else
         return detail::refused_defer{};
 }

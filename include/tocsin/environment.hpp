@@ -26,6 +26,7 @@
 #include <tocsin/doctor.hpp>
 #include <tocsin/forms.hpp>
 #include <tocsin/guard.hpp>
+#include <tocsin/moved.hpp>
 #include <tocsin/posix/later_dump.hpp>
 #include <tocsin/posix/settings.hpp>
 
@@ -58,7 +59,7 @@ struct on_chosen_fault : on_faults<SIGSEGV> {
     static void numbers(int (&out)[1]) noexcept { out[0] = chosen_number; }
 };
 
-using chosen_crash_row = decltype(on_crash(std::declval<chosen_dump>()));
+using chosen_crash_row = decltype(on_crash(detail::some<chosen_dump>()));
 using chosen_fault_row = row<on_chosen_fault, row_options{}, chosen_dump>;
 // With a last word, so that the report is written by the handler: without a thread of our own in a program that does
 // not expect one, and in a forked child too. What was there before the row is called afterwards, if it is a handler.
@@ -73,7 +74,7 @@ struct lasting {
     template <class Row>
     int install(Row of) noexcept {
         int refused = 0;
-        ::new (static_cast<void*>(memory)) Guard{refused, std::move(of)};
+        ::new (static_cast<void*>(memory)) Guard{refused, detail::moved(of)};
         return refused;
     }
 };
@@ -116,7 +117,7 @@ class environment_rows {
             chosen_number = said_.signals[i];
             chosen_signal_row on_signal{{}, make_list(dump(), chain)};
             note(name(said_.signals[i]).c_str(),
-                 from_environment_guards.signals[i].install(std::move(on_signal)));
+                 from_environment_guards.signals[i].install(detail::moved(on_signal)));
         }
         if (said_.microseconds != 0) note(said_.repeated ? "watchdog" : "later", arm());
         if (said_.doctor) doctor(2);
@@ -135,7 +136,7 @@ class environment_rows {
             if ((said_.faults >> signal & 1) == 0) continue;
             chosen_number = signal;
             chosen_fault_row on_fault{{}, make_list(dump())};
-            note("crash", from_environment_guards.faults[signal].install(std::move(on_fault)));
+            note("crash", from_environment_guards.faults[signal].install(detail::moved(on_fault)));
         }
     }
 

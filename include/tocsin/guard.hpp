@@ -11,6 +11,7 @@
 #include <tocsin/claimed_once.hpp>
 #include <tocsin/error.hpp>
 #include <tocsin/guard_state.hpp>
+#include <tocsin/moved.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/ownership.hpp>
 #include <tocsin/posix/refusal.hpp>
@@ -29,7 +30,7 @@ class guard {
     // Throws tocsin::error, with everything as before. Without exceptions it prints the error and aborts: use the
     // constructor below.
     [[nodiscard]] explicit guard(Rows... rows) {
-        if (failure const refused = open(std::move(rows)...)) {
+        if (failure const refused = open(detail::moved(rows)...)) {
             if (state_ != nullptr) state_type::release(state_);
             posix::fail(refused);
         }
@@ -39,7 +40,7 @@ class guard {
     template <class ErrorCode>
         requires std::is_assignable_v<ErrorCode&, int>
     [[nodiscard]] guard(ErrorCode& ec, Rows... rows) noexcept {
-        ec = open(std::move(rows)...).errno_code;
+        ec = open(detail::moved(rows)...).errno_code;
     }
 
     ~guard() {
@@ -208,7 +209,7 @@ class guard {
 
     failure open(Rows&&... rows) noexcept {
         // what could not be installed is kept, so that the members of an empty guard have something to ask
-        state_ = ::new (std::nothrow) state_type{detail::split_rows(std::move(rows)...)};
+        state_ = ::new (std::nothrow) state_type{detail::split_rows(detail::moved(rows)...)};
         if (state_ == nullptr) return {ENOMEM, "operator new", 0};
         failure const refused = state_->open(pending_, fed_, resting_);
         installed_ = !refused;

@@ -8,6 +8,7 @@
 #include <new>
 
 #include <tocsin/error.hpp>
+#include <tocsin/moved.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/deferred.hpp>
 #include <tocsin/posix/kept_stack.hpp>
@@ -23,7 +24,7 @@ template <class Row, class States, unsigned First>
 struct installed_row {
     using row_type = Row;
     using trigger = typename Row::trigger_type;
-    using program_type = decltype(build_program(std::declval<Row&>(), std::declval<States&>()));
+    using program_type = decltype(build_program(detail::some<Row&>(), detail::some<States&>()));
     static constexpr unsigned first_link = First;
     static constexpr unsigned end_of_links = First + trigger::count;
     static constexpr bool done_at_once = at_once<Row>;
@@ -32,7 +33,7 @@ struct installed_row {
     [[no_unique_address]] program_type program;
 
     installed_row(Row&& from, States& states, in_signal::row_link* links)
-        : row{std::move(from)}, program{build_program(row, states)} {
+        : row{detail::moved(from)}, program{build_program(row, states)} {
         if constexpr (trigger::count != 0) {
             int numbers[trigger::count];
             trigger::numbers(numbers);
@@ -63,7 +64,7 @@ struct row_list<States, FirstLink, First, Rest...> {
     row_list<States, FirstLink + First::trigger_type::count, Rest...> rest;
 
     row_list(States& states, in_signal::row_link* links, list<First, Rest...>&& rows)
-        : first{std::move(rows.first), states, links}, rest{states, links, std::move(rows.rest)} {}
+        : first{detail::moved(rows.first), states, links}, rest{states, links, detail::moved(rows.rest)} {}
 
     template <class Visit>
     void each(Visit&& visit) {
@@ -97,7 +98,7 @@ class guard_state {
         return states_.template by_feature<Wanted>();
     }
 
-    explicit guard_state(list<Rows...>&& rows) : rows_{states_, first_link(), std::move(rows)} {}
+    explicit guard_state(list<Rows...>&& rows) : rows_{states_, first_link(), detail::moved(rows)} {}
 
     // The words live in the guard itself; those of `fed` are numbered by feed_place.
     failure open(in_signal::atomic<std::uint64_t>& pending, in_signal::atomic<std::uint32_t>* fed,
@@ -335,6 +336,6 @@ struct state_of_rows<list<Rows...>> {
     using type = guard_state<Rows...>;
 };
 template <class... Rows>
-using state_for = typename state_of_rows<decltype(split_rows(std::declval<Rows>()...))>::type;
+using state_for = typename state_of_rows<decltype(split_rows(detail::some<Rows>()...))>::type;
 
 }  // namespace tocsin::detail

@@ -5,11 +5,10 @@
 // system refuses every time, does not compile; the first line of the error says what to write instead.
 #pragma once
 
-#include <concepts>
 #include <type_traits>
-#include <utility>
 
 #include <tocsin/in_signal/program.hpp>
+#include <tocsin/moved.hpp>
 #include <tocsin/signal.hpp>
 
 namespace tocsin {
@@ -30,9 +29,9 @@ enum class feature : unsigned char { none, wake, stop, call, safe_point, watchdo
 // What a reaction must say of itself.
 template <class R>
 concept reaction = requires {
-    { R::where } -> std::convertible_to<stage>;
-    { R::on_fault } -> std::convertible_to<bool>;  // may follow on_crash, where returning means faulting again
-    { R::on_hang } -> std::convertible_to<bool>;   // may follow watchdog, where there is no signal
+    requires std::is_convertible_v<decltype(R::where), stage>;
+    requires std::is_convertible_v<decltype(R::on_fault), bool>;  // may follow on_crash, where returning faults again
+    requires std::is_convertible_v<decltype(R::on_hang), bool>;   // may follow watchdog, where there is no signal
 };
 
 namespace detail {
@@ -105,7 +104,7 @@ struct list<First, Rest...> {
 constexpr list<> make_list() { return {}; }
 template <class First, class... Rest>
 constexpr list<First, Rest...> make_list(First first, Rest... rest) {
-    return {std::move(first), make_list(std::move(rest)...)};
+    return {detail::moved(first), make_list(detail::moved(rest)...)};
 }
 
 // On any of these signals. A signal is an int or a `realtime`.
@@ -183,14 +182,14 @@ class row {
     static constexpr row_options options = Options;
     static constexpr bool restarts = Options.restart;
 
-    constexpr row(Trigger on, list<Reactions...> these) : trigger{std::move(on)}, reactions{std::move(these)} {}
+    constexpr row(Trigger on, list<Reactions...> these) : trigger{detail::moved(on)}, reactions{detail::moved(these)} {}
 
     // System calls that the signal interrupts fail with EINTR instead of being restarted. (Some always do, such as
     // poll and nanosleep: signal(7), "Interruption of system calls".)
     constexpr changed<Options.interrupting()> interrupting() && {
         static_assert(restarts, "tocsin: this row interrupts system calls already; say interrupting() once");
         static_assert(!Trigger::hang, "tocsin: a watchdog interrupts no system call; interrupting() is for on<SIG...>");
-        return {std::move(trigger), std::move(reactions)};
+        return {detail::moved(trigger), detail::moved(reactions)};
     }
 
     // The first of the row's signals finds the row; from then on, all of them meet what was there before, the default
@@ -200,7 +199,7 @@ class row {
         constexpr bool fits = !Trigger::hang && !Trigger::crash && !alone;
         static_assert(fits, "tocsin: once() is for on<SIG...>(reaction); a crash comes once anyway, ignore has no end, "
                             "and watchdogs have every(d)");
-        return {std::move(trigger), std::move(reactions)};
+        return {detail::moved(trigger), detail::moved(reactions)};
     }
 
     // A signal that is ignored when the guard is built, by no guard, stays so: nohup(1), and shells for commands in the
@@ -210,7 +209,7 @@ class row {
                                                "unless_ignored() once");
         constexpr bool fits = !Trigger::hang && !Trigger::crash;
         static_assert(fits, "tocsin: unless_ignored() is for on<SIG...>; a fault cannot be ignored");
-        return {std::move(trigger), std::move(reactions)};
+        return {detail::moved(trigger), detail::moved(reactions)};
     }
 
     // No SIGCHLD for children that stop or go on, only for those that end (SA_NOCLDSTOP). Of several rows on SIGCHLD
@@ -218,7 +217,7 @@ class row {
     constexpr changed<Options.with(&row_options::without_stops)> without_stops() && {
         constexpr bool fits = detail::is_on_child(static_cast<Trigger const*>(nullptr)) && !Options.without_stops;
         static_assert(fits, "tocsin: without_stops() is for on<SIGCHLD>(...), once");
-        return {std::move(trigger), std::move(reactions)};
+        return {detail::moved(trigger), detail::moved(reactions)};
     }
 
     // Children leave nothing to be waited for (SA_NOCLDWAIT). It is for the whole process: whoever waits for a child,
@@ -226,7 +225,7 @@ class row {
     constexpr changed<Options.with(&row_options::without_zombies)> without_zombies() && {
         constexpr bool fits = detail::is_on_child(static_cast<Trigger const*>(nullptr)) && !Options.without_zombies;
         static_assert(fits, "tocsin: without_zombies() is for on<SIGCHLD>(...), once");
-        return {std::move(trigger), std::move(reactions)};
+        return {detail::moved(trigger), detail::moved(reactions)};
     }
 
     [[no_unique_address]] Trigger trigger;
@@ -366,7 +365,7 @@ constexpr auto on(R... reactions) {
     if constexpr (signals::value && words::value) {
         constexpr bool fault = (detail::names_a_fault<Signals>() || ...);
         if constexpr (decltype(detail::check_fault_words<fault, R...>())::value)
-            return row<on_signals<Signals...>, row_options{}, R...>{{}, make_list(std::move(reactions)...)};
+            return row<on_signals<Signals...>, row_options{}, R...>{{}, make_list(detail::moved(reactions)...)};
         else
             return detail::refused{};
     } else {
@@ -379,13 +378,13 @@ constexpr auto on(R... reactions) {
 template <auto... Signals, class... R>
 constexpr auto on_crash(R... reactions) {
     if constexpr (sizeof...(Signals) == 0) {
-        return on_crash<SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT>(std::move(reactions)...);
+        return on_crash<SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT>(detail::moved(reactions)...);
     } else {
         using signals = decltype(detail::check_faults<Signals...>());
         using words = decltype(detail::check_words<R...>());
         if constexpr (signals::value && words::value) {
             if constexpr (decltype(detail::check_crash_words<R...>())::value)
-                return row<on_faults<Signals...>, row_options{}, R...>{{}, make_list(std::move(reactions)...)};
+                return row<on_faults<Signals...>, row_options{}, R...>{{}, make_list(detail::moved(reactions)...)};
             else
                 return detail::refused{};
         } else {

@@ -17,9 +17,7 @@ namespace tocsin::detail {
 template <class Row>
 inline constexpr bool is_plain_default = false;
 template <class Trigger, row_options Options, class R>
-    requires requires(R r) {
-        { r.last_word() } -> std::same_as<in_signal::finish_by_default>;
-    }
+    requires std::is_same_v<decltype(some<R>().last_word()), in_signal::finish_by_default>
 inline constexpr bool is_plain_default<row<Trigger, Options, R>> = true;
 
 // What a row says to the kernel, for the code that all rows share.

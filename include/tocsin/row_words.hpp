@@ -5,6 +5,7 @@
 // Compile time.
 #pragma once
 
+#include <tocsin/moved.hpp>
 #include <tocsin/on.hpp>
 
 namespace tocsin::detail {
@@ -125,27 +126,27 @@ using unique_states = typename collect_states<state_list<>, Rows...>::type;
 template <class Row>
 struct rows_of {
     using type = list<Row>;
-    static type split(Row&& row) { return {std::move(row), {}}; }
+    static type split(Row&& row) { return {detail::moved(row), {}}; }
 };
 template <class Row>
     requires requires { typename Row::rows_type; }
 struct rows_of<Row> {
     using type = typename Row::rows_type;
-    static type split(Row&& row) { return std::move(row.rows); }
+    static type split(Row&& row) { return detail::moved(row.rows); }
 };
 
 template <class... Right>
 list<Right...> join_rows(list<>&&, list<Right...>&& right) {
-    return std::move(right);
+    return detail::moved(right);
 }
 template <class First, class... Rest, class... Right>
 list<First, Rest..., Right...> join_rows(list<First, Rest...>&& left, list<Right...>&& right) {
-    return {std::move(left.first), join_rows(std::move(left.rest), std::move(right))};
+    return {detail::moved(left.first), join_rows(detail::moved(left.rest), detail::moved(right))};
 }
 inline list<> split_rows() { return {}; }
 template <class First, class... Rest>
 auto split_rows(First&& first, Rest&&... rest) {
-    return join_rows(rows_of<First>::split(std::move(first)), split_rows(std::move(rest)...));
+    return join_rows(rows_of<First>::split(detail::moved(first)), split_rows(detail::moved(rest)...));
 }
 
 // Names of watchdogs. Each has a word in the guard that feeds it: 0 is that of all that have no name.

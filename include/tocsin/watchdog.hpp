@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include <tocsin/duration.hpp>
+#include <tocsin/moved.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/watch_list.hpp>
 
@@ -109,8 +110,8 @@ class watch_rows {
     constexpr watch_stage<Name, Stages...> then(D const& period) && noexcept {
         constexpr bool fits = detail::duration<D>;
         static_assert(fits, "tocsin: then(d) takes a duration; say the unit: then(30s)");
-        if constexpr (fits) return {std::move(rows), detail::watch_period(period)};
-        return {std::move(rows), 0};
+        if constexpr (fits) return {detail::moved(rows), detail::watch_period(period)};
+        return {detail::moved(rows), 0};
     }
 
     // The stage that it follows reacts again each time this has passed while the hang lasts.
@@ -124,13 +125,13 @@ class watch_rows {
             if (length == 0 && trigger.wrong == nullptr) trigger.wrong = "watchdog.every";
             trigger.every = length < posix::shortest_watch ? posix::shortest_watch : length;
         }
-        return std::move(*this);
+        return detail::moved(*this);
     }
 
     constexpr watch_rows interrupting() && {
         constexpr bool never_fits = sizeof...(Stages) == 0;
         static_assert(never_fits, "tocsin: a watchdog interrupts no system call; interrupting() is for on<SIG...>");
-        return std::move(*this);
+        return detail::moved(*this);
     }
 
     template <class First>
@@ -152,11 +153,11 @@ inline constexpr bool is_row<watch_rows<Name, Stages...>> = true;
 
 template <class Added>
 constexpr list<Added> add_stage(list<>&&, Added&& added) {
-    return {std::move(added), {}};
+    return {detail::moved(added), {}};
 }
 template <class First, class... Rest, class Added>
 constexpr list<First, Rest..., Added> add_stage(list<First, Rest...>&& before, Added&& added) {
-    return {std::move(before.first), add_stage(std::move(before.rest), std::move(added))};
+    return {detail::moved(before.first), add_stage(detail::moved(before.rest), detail::moved(added))};
 }
 
 }  // namespace detail
@@ -166,7 +167,7 @@ template <watch_name Name, class... Before>
 class watch_stage {
   public:
     constexpr watch_stage(list<Before...>&& before, std::uint64_t period) noexcept
-        : before_{std::move(before)}, period_{period} {}
+        : before_{detail::moved(before)}, period_{period} {}
 
     template <class... R>
     constexpr auto operator()(R... reactions) && {
@@ -178,7 +179,7 @@ class watch_stage {
             if constexpr (fit) {
                 using added = row<on_hang<Name>, true, R...>;
                 return watch_rows<Name, Before..., added>{detail::add_stage(
-                    std::move(before_), added{on_hang<Name>{period_, 0, wrong()}, make_list(std::move(reactions)...)})};
+                    detail::moved(before_), added{on_hang<Name>{period_, 0, wrong()}, make_list(detail::moved(reactions)...)})};
             } else {
                 return detail::refused{};
             }

@@ -115,7 +115,8 @@ inline bool is_ours(table const& in, link const* newest, disposition const& live
 
 // Writes a foreign disposition into a free place above `older`; null if more of them lie between claims than
 // there are places. A place that was freed may still be read by a delivery that was under way.
-[[gnu::noinline, gnu::cold]] inline link* remember(table& in, int signal, disposition const& found, link* older) noexcept {
+[[gnu::noinline, gnu::cold]] inline link* remember(table& in, int signal, disposition const& found,
+                                                   link* older) noexcept {
     slot& of = in.slots[signal];
     for (unsigned i = 0; i < in_signal::foreign_links; ++i) {
         if ((of.foreign_used >> i & 1) != 0) continue;
@@ -146,7 +147,8 @@ inline bool same(disposition const& left, disposition const& right) noexcept {
 
 // Gives the kernel `wanted` where `held` was. Whoever was installed in between stays, of several the last. True if
 // there was nobody.
-[[gnu::noinline, gnu::cold]] inline bool put_back(int signal, disposition const& wanted, disposition const& held) noexcept {
+[[gnu::noinline, gnu::cold]] inline bool put_back(int signal, disposition const& wanted,
+                                                  disposition const& held) noexcept {
     disposition given = wanted;
     disposition expected = held;
     for (bool alone = true;; alone = false) {
