@@ -193,6 +193,18 @@ TEST_CASE("a stop in a forked child is the child's alone, and works there", "[fo
     });
 }
 
+TEST_CASE("the first request of a forked child is no second one, whatever its parent was asked", "[fork]") {
+    in_child([] {
+        guard signals{on<SIGTERM>(request_stop)};
+        ::raise(SIGTERM);
+        until([&] { return signals.stop_token().stop_requested(); });
+        require_fork([&] {
+            ::raise(SIGTERM);
+            require_in_child(signals.stop_requested());
+        });
+    });
+}
+
 TEST_CASE("a deferred reaction works in a forked child without more ado", "[fork]") {
     in_child([] {
         everything state;

@@ -26,6 +26,12 @@ inline void note_stop(stop_request& stop, place where) noexcept {
     if (stop.thread != nullptr && stop.thread->work.exchange(1) == 0) futex_wake(stop.thread->work.address(), 1);
 }
 
+// What the parent was asked before the fork is none of the child's: its own first request is not a second one.
+inline void forget_parents(stop_request& stop) noexcept {
+    stop.dispatched.store(0);
+    stop.first.store(0);
+}
+
 // The first request sets the flag, in a forked child for the child alone. Another one that comes after the stop
 // has been dispatched, or a second later, takes the default disposition; those between are duplicates.
 struct ask_to_stop {
@@ -38,6 +44,7 @@ struct ask_to_stop {
         if (where == place::borrowed) return;
         std::uint64_t const now = monotonic();
         std::uint64_t first = 0;
+        if (where == place::forked && stop->asked_in.load() != a.pid()) forget_parents(*stop);
         if (stop->first.compare_exchange(first, now)) {
             stop->asked_in.store(a.pid());
             return note_stop(*stop, where);
