@@ -27,6 +27,7 @@
 
 #include "support/catch.hpp"
 #include "support/child.hpp"
+#include "support/refuse_call.hpp"
 #include "support/report_text.hpp"
 
 using namespace tocsin;
@@ -199,6 +200,20 @@ TEST_CASE("a shorter deadline is seen while the watcher sleeps for a longer one"
             require_in_child(contains(reports.next(5s), "short"));
         }
         require_in_child(steady::now() - begin >= 20ms);
+    }));
+}
+
+TEST_CASE("where the kernel refuses fences in other threads, a shorter deadline is seen all the same", "[deadline]") {
+    expect_success(child::run([] {
+        test::refuse_call(SYS_membarrier, EPERM);
+        report_pipe reports;
+        auto const to = dump_threads.to(reports.fd()).this_thread();
+        deadline outer{1h};
+        for (int i = 0; i < 3; ++i) {
+            ::poll(nullptr, 0, 20);  // the watcher sleeps
+            deadline here{"short", 20ms, to};
+            require_in_child(contains(reports.next(5s), "short"));
+        }
     }));
 }
 

@@ -5,10 +5,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/child.hpp"
+#include "support/refuse_call.hpp"
 
 using namespace tocsin;
 
@@ -140,4 +144,84 @@ TEST_CASE("the process that traces this one is found", "[watcher]") {
     ::close(words[0]);
     ::close(words[1]);
     if (wanted && !seized) WARN("ptrace is refused here: only the absence of a tracer was tested");
+}
+
+namespace {
+
+// What the watcher is to see: stands for all deadlines of the process.
+in_signal::atomic<std::uint64_t> armed{posix::never};
+
+std::uint64_t look_at_armed(posix::watch_room&, posix::look&) noexcept { return armed.load_relaxed(); }
+
+void await(std::atomic<unsigned> const& reached, unsigned round) {
+    for (unsigned turns = 0; reached.load() != round; ++turns)
+        if (turns < 1000)
+            in_signal::relax();
+        else
+            in_signal::yield();
+}
+
+// One thread goes to sleep while another arms: answers how often neither saw the other.
+unsigned missed(posix::watch_room& room) {
+    constexpr std::uint64_t due = 1'000 * ms;
+    constexpr unsigned rounds = 5'000;
+    std::atomic<unsigned> begun{0};
+    std::atomic<unsigned> ended{0};
+    std::uint64_t seen_asleep = 0;
+    room.look_at_deadlines.store(&look_at_armed);
+    std::thread arms{[&] {
+        for (unsigned round = 1; round <= rounds; ++round) {
+            await(begun, round);
+            for (unsigned i = 0; i < round % 64; ++i) asm volatile("");
+            armed.store_release(due);
+            seen_asleep = posix::detail::end_of_sleep(room);
+            ended.store(round);
+        }
+    }};
+    unsigned count = 0;
+    for (unsigned round = 1; round <= rounds; ++round) {
+        room.asleep_until.store(0);
+        armed.store(posix::never);
+        begun.store(round);
+        for (unsigned i = 0; i < round % 128; ++i) asm volatile("");
+        posix::look at{1, 1, 0};
+        std::uint64_t const sleeps = posix::detail::settle_down(room, at, posix::never);
+        await(ended, round);
+        if (sleeps > due && seen_asleep <= due) ++count;
+    }
+    arms.join();
+    return count;
+}
+
+}  // namespace
+
+TEST_CASE("who arms and who goes to sleep at once: one of them sees the other", "[watcher]") {
+    bool const by_watcher = GENERATE(true, false);
+    posix::watch_room room{};
+    if (by_watcher) posix::detail::try_fences(room);
+    CHECK(missed(room) == 0);
+}
+
+TEST_CASE("fences that the kernel refuses are laid by each thread; refused later, the next sleep is short",
+          "[watcher]") {
+    auto one = test::child::run([] {
+        posix::watch_room room{};
+        armed.store(posix::never);
+        room.look_at_deadlines.store(&look_at_armed);
+        posix::detail::try_fences(room);
+        test::require_in_child(room.fenced.load() != posix::fences_untried);
+        room.fenced.store(posix::fences_by_watcher);
+        test::refuse_call(SYS_membarrier, EPERM);
+        posix::look at{ms, 1, 0};
+        std::uint64_t const unsure = posix::detail::settle_down(room, at, posix::never);
+        test::require_in_child(unsure > at.now && unsure < at.now + 100 * ms);
+        test::require_in_child(room.fenced.load() == posix::fences_by_each);
+        test::require_in_child(posix::detail::settle_down(room, at, posix::never) == posix::never);
+        posix::watch_room fresh{};
+        posix::detail::try_fences(fresh);
+        test::require_in_child(fresh.fenced.load() == posix::fences_by_each);
+    });
+    test::outcome const& result = one.wait();
+    INFO(result.describe());
+    CHECK(result.exited(0));
 }

@@ -4,7 +4,8 @@
 // Runs on any ordinary thread (arming), on the watcher thread (looking) and on the helper thread (the report). Each
 // thread has a board with a place for each deadline that it is inside of; a place is written by its owner and read by
 // the watcher without a lock, and boards are never freed, only handed on to another thread. Arming is a store, and
-// wakes the watcher only if that sleeps for longer than the deadline allows.
+// wakes the watcher only if that sleeps for longer than the deadline allows. The fence between that store and the look
+// at the watcher's sleep is laid by the watcher (membarrier(2)), or by the thread where the kernel refuses that.
 //
 // The watcher looks four times in a period. What passes while the process does not run (stopped, starved: the watcher
 // itself is late by more than `unusually_late`) or is traced does not count, but for a quarter of the period; who did
@@ -320,8 +321,8 @@ class armed_deadline {
         if (slot == nullptr) return {ENOMEM, "posix_memalign", 0};
         slot->describe(period, words);
         std::uint64_t const begin = detail::now();
-        slot->due.store(begin + period);
-        std::uint64_t const asleep = board->room->asleep_until.load();
+        slot->due.store_release(begin + period);
+        std::uint64_t const asleep = detail::end_of_sleep(*board->room);
         // Asking makes the watcher look at once, and from then on four times a period. Before its very first look it
         // has to know from when on it is late, or a process that was stopped meanwhile would be taken for a late one.
         std::uint64_t const first = begin + (asleep == never_looked ? period / looks_a_deadline : period);

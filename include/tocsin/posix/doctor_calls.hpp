@@ -7,6 +7,7 @@
 // whoever makes a process is the one thing that is not survived.
 #pragma once
 
+#include <linux/membarrier.h>
 #include <linux/seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -104,6 +105,8 @@ inline long try_futex() noexcept {
     return in_signal::futex_wake(&word, 1);
 }
 
+inline long try_barrier() noexcept { return system_call(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0); }
+
 inline long try_link() noexcept {
     char name[24];
     return system_call(SYS_readlinkat, AT_FDCWD, as_word("/proc/self"), as_word(name), sizeof name);
@@ -165,6 +168,7 @@ long try_without_descriptor() noexcept {
     {"clock_gettime", &detail::try_clock, 0, 0, bounds_lost},
     {"clock_nanosleep", &detail::try_sleep, 0, EINTR, bounds_lost},
     {"timer_create", &detail::try_timer, EAGAIN, 0, "timers cannot be made", true},
+    {"membarrier", &detail::try_barrier, ENOSYS, 0, "entering a deadline costs more", true},
     {"fstatfs", &detail::try_without_descriptor<SYS_fstatfs>, EBADF, 0,
      "a full disk is not noticed beforehand"},
     {"prlimit64", &detail::try_limit, 0, 0, "limits are not known"},

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <linux/membarrier.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,6 +85,14 @@ struct alarm_source : owned_source {
 
 inline constexpr unsigned watch_levels = 64;
 
+// Who makes sure that either the watcher sees what a thread has armed, or that thread sees for how long the watcher is
+// going to sleep: a fence between the store and the load on both sides, or one that the watcher lays into all threads.
+enum fences : std::uint32_t {
+    fences_untried,  // each thread its own; the watcher has not asked the kernel yet
+    fences_by_each,  // each thread its own; the kernel refuses the other
+    fences_by_watcher,
+};
+
 struct watch_room;
 
 // The helper's way to what has been posted.
@@ -101,6 +110,7 @@ struct watch_room : source {
     std::int32_t process = 0;                 // that the queue of posts belongs to
     in_signal::atomic<std::uint64_t> asleep_until{never_looked};
     in_signal::atomic<std::uint64_t> asked{never};  // to stay awake until then, for deadlines to come and go
+    in_signal::atomic<std::uint32_t> fenced;  // see `fences`
     // Looks at the deadlines of all threads, and answers when the nearest is; null until there was one.
     in_signal::atomic<std::uint64_t (*)(watch_room&, look&) noexcept> look_at_deadlines;
     void* deadlines = nullptr;
@@ -211,17 +221,52 @@ inline std::uint64_t look_around(watch_room& room, look& at) noexcept {
     return next;
 }
 
+inline bool membarrier(int command) noexcept { return in_signal::system_call(SYS_membarrier, command, 0, 0) == 0; }
+
+// Asks the kernel for fences in other threads. This takes it some milliseconds, once in a process.
+inline void try_fences(watch_room& room) noexcept {
+    bool const granted = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) &&
+                         membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+    room.fenced.store(granted ? fences_by_watcher : fences_by_each);
+}
+
+// Lays a fence into every thread of the process: membarrier(2), MEMBARRIER_CMD_PRIVATE_EXPEDITED. False if it was
+// promised and is refused by now (a sandbox that was entered later): the threads lay their own from now on, but one of
+// them may have just counted on ours.
+inline bool fence_all(watch_room& room) noexcept {
+    if (room.fenced.load() != fences_by_watcher || membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)) return true;
+    try_fences(room);
+    return room.fenced.load() == fences_by_watcher;
+}
+
+// Until when the watcher sleeps, for who has just stored what it is to see. A fence of the watcher's falls either
+// behind the store, which the watcher then sees, or before the load.
+inline std::uint64_t end_of_sleep(watch_room const& room) noexcept {
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (room.fenced.load_acquire() != fences_by_watcher) [[unlikely]]
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return room.asleep_until.load_acquire();
+}
+
 // A deadline that is armed reads `asleep_until` after it has become visible, and the watcher looks at the deadlines
-// after it has written that: one of the two sees the other.
+// after it has written that: one of the two sees the other. Where that is not sure, the sleep is to be a short one:
+// what has been stored when it ends has left its processor's buffer long since.
 inline std::uint64_t settle_down(watch_room& room, look& at, std::uint64_t due) noexcept {
-    room.asleep_until.store(due);
+    constexpr std::uint64_t buffers_are_empty = 1'000'000;
     auto* const deadlines = room.look_at_deadlines.load();
-    if (deadlines == nullptr) return due;
-    for (;;) {
+    std::uint64_t until = due;
+    for (bool guessed = deadlines == nullptr;; guessed = true) {
+        bool sure = true;
+        if (guessed) {
+            room.asleep_until.store(until);
+            sure = fence_all(room);
+        }
+        if (deadlines == nullptr) return due;
         std::uint64_t const nearest = deadlines(room, at);
-        std::uint64_t const until = nearest < due ? nearest : due;
-        if (room.asleep_until.load() == until) return until;
-        room.asleep_until.store(until);
+        std::uint64_t const found = nearest < due ? nearest : due;
+        if (!sure) return at.now + buffers_are_empty < found ? at.now + buffers_are_empty : found;
+        if (guessed && found == until) return until;
+        until = found;
         at.late = 0;
     }
 }
@@ -246,7 +291,14 @@ inline void* keep_watch(void* argument) {
         }
         planned = settle_down(room, at, planned);
         std::uint64_t const now = in_signal::monotonic();
-        if (planned > now) in_signal::futex_wait(of.work.address(), 0, planned == never ? 0 : planned - now);
+        if (planned <= now) continue;
+        constexpr std::uint64_t trial_takes = 20'000'000;
+        bool const wants_fences = room.look_at_deadlines.load() != nullptr && room.fenced.load() == fences_untried;
+        if (wants_fences && planned - now > trial_takes) {
+            try_fences(room);
+            continue;  // what has been armed meanwhile may count on the fences
+        }
+        in_signal::futex_wait(of.work.address(), 0, planned == never ? 0 : planned - now);
     }
 }
 
