@@ -69,6 +69,7 @@ void take_all(Guard& signals, ledger& book) {
 }
 
 void flood(int senders, int each) {
+    test::spare_the_queue();
     guard signals{on<rt<1>>(wake)};
     std::vector<pid_t> started;
     for (int i = 0; i < senders; ++i) started.push_back(start_sender(::getpid(), rt<1>, i * each, each));
@@ -239,6 +240,7 @@ TEST_CASE("two guards each have a descriptor and get only their own signals", "[
 
 TEST_CASE("when several threads take, each delivery goes to one of them", "[wake]") {
     in_child([] {
+        test::spare_the_queue();
         constexpr int count = 20'000;
         guard signals{on<rt<1>, SIGUSR1>(wake)};
         std::vector<in_signal::atomic<int>> seen(count);
@@ -316,6 +318,7 @@ TEST_CASE("nothing is dropped where the kernel's queue is small", "[wake]") {
 
 TEST_CASE("a full record makes the receiving thread mask the signal, and another thread's take opens it", "[wake]") {
     in_child([] {
+        test::spare_the_queue();
         constexpr int count = 30'000;
         guard signals{on<rt<1>>(wake)};
         in_signal::atomic<int> done;
@@ -375,6 +378,7 @@ TEST_CASE("a parked thread is opened also if it is asked while it runs another h
 
 TEST_CASE("a parked thread is opened in a storm of other handlers", "[wake]") {
     in_child([] {
+        test::spare_the_queue();
         constexpr int count = 50'000;
         guard signals{on<rt<1>>(wake), on<SIGUSR1>(in_handler([](delivery const&) noexcept {}))};
         in_signal::atomic<int> done;

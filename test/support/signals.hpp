@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -70,6 +71,15 @@ inline void wait_readable(int fd) {
     while (::poll(&asked, 1, static_cast<int>(patience.count())) < 0 && errno == EINTR) {
     }
     require_in_child((asked.revents & POLLIN) != 0);
+}
+
+// The kernel counts queued signals by user: a process that will be flooded keeps its senders to a quarter, or timers and
+// cancellations of the tests beside it would be refused.
+inline void spare_the_queue() {
+    rlimit limit{};
+    ::getrlimit(RLIMIT_SIGPENDING, &limit);
+    limit.rlim_cur /= 4;
+    require_in_child(::setrlimit(RLIMIT_SIGPENDING, &limit) == 0);
 }
 
 // A queued signal to a process; waits while the kernel's queue is full.
