@@ -96,8 +96,9 @@ class walker {
     }
 
     // Finds the table row of the current frame. Recursion asks for the same one again and again.
-    bool has_row() noexcept {
-        std::uintptr_t const address = looked_up();
+    bool has_row() noexcept { return find_row(looked_up()); }
+
+    bool find_row(std::uintptr_t address) noexcept {
         if (row_is_good_ && row_address_ == address) return budget_.spend();
         row_address_ = address;
         row_is_good_ = tables_.find(module_for(address), address, entry_) &&
@@ -131,8 +132,10 @@ class walker {
     // The canonical frame address: the caller's stack pointer, in most frames.
     bool frame_address(std::uintptr_t& cfa) noexcept {
         if (row_.cfa_register == cfa_by_expression) return evaluate(row_.cfa_offset, nullptr, cfa);
-        if (row_.cfa_register == machine::frame_register && !now_.knows(machine::frame_register))
-            guess_frame_pointer();
+        if (row_.cfa_register == machine::frame_register && !now_.knows(machine::frame_register)) {
+            guess_frame_pointer(entry_.begin, row_.cfa_offset);
+            if (!has_row()) return false;  // again: the guess has looked at rows of callers
+        }
         if (!now_.look_up(row_.cfa_register, cfa)) return false;
         cfa += row_.cfa_offset;
         return true;
@@ -180,10 +183,8 @@ class walker {
         if (through_trampoline(next)) return found::interrupted;
         if (now_.signal_frame && after_bad_call(next)) return found::caller;
         if (now_.signal_frame || plausible(now_.pc)) {
-            if (now_.signal_frame && !now_.knows(machine::frame_register)) {
-                entry_.begin = 0;
-                guess_frame_pointer();
-            }
+            if (now_.signal_frame && !now_.knows(machine::frame_register))
+                guess_frame_pointer(0, sizeof(frame_record));
             if (!now_.signal_frame && by_call_target(next)) return found::caller;
             if (by_frame_pointer(next)) return found::caller;
             if (!now_.signal_frame && now_.knows(machine::frame_register) &&
@@ -288,8 +289,9 @@ class walker {
     }
 
     // The current function needs its frame pointer and nobody knows it. Take, above the stack pointer, the
-    // record that looks best: stale ones lie about in frames that are not filled yet.
-    void guess_frame_pointer() noexcept {
+    // record that looks best: stale ones lie about in frames that are not filled yet. `function` is where the
+    // function begins, 0 if nobody knows, `size` how far above its record its caller's frame begins.
+    void guess_frame_pointer(std::uintptr_t function, std::uintptr_t size) noexcept {
         std::uintptr_t best = 0;
         unsigned best_rank = 0;
         if (!now_.knows(machine::stack_register)) return;
@@ -298,9 +300,7 @@ class walker {
              at += sizeof(at)) {
             frame_record record{};
             if (!budget_.spend() || !read_record(at, record)) break;
-            if (record.caller <= at && record.caller > 1) continue;  // 0 and 1: what threads start with
-            if (record.caller > at && record.caller - at > farthest_frame_pointer) continue;
-            unsigned const rank = rank_of(record);
+            unsigned const rank = rank_of(at, record, function, size);
             if (rank <= best_rank) continue;
             best_rank = rank;
             best = at;
@@ -312,15 +312,48 @@ class walker {
 
     static constexpr unsigned best_of_all = 3;
 
-    // 3: its call came to this function. 2: nobody knows where it went, and another record follows. 1: one of
-    // the two.
-    unsigned rank_of(frame_record const& record) noexcept {
+    // 3: its call came to this function, or nobody knows where it went and its callers lead to the end of the stack.
+    // 2: nobody knows where it went, and another call follows. 1: one of the two.
+    unsigned rank_of(std::uintptr_t at, frame_record const& record, std::uintptr_t function,
+                     std::uintptr_t size) noexcept {
         if (!plausible(record.back)) return 0;
+        // A caller that needs no frame pointer may have any number in its register.
+        bool const is_pointer = record.caller <= 1  // what threads start with
+                                || (record.caller > at && record.caller - at <= farthest_frame_pointer);
+        lead const callers = follow(at + size, record);
+        if (!is_pointer && callers == lead::nowhere) return 0;
         std::uintptr_t const target = callee(machine::without_signature(record.back));
-        if (target != 0 && target == entry_.begin) return best_of_all;
+        if (target != 0 && target == function) return best_of_all;
+        if (target == 0 && callers == lead::to_the_end) return best_of_all;
         frame_record above{};
-        bool const followed = read_record(record.caller, above) && plausible(above.back);
+        bool const followed = callers != lead::nowhere || (read_record(record.caller, above) && plausible(above.back));
         return (target == 0 ? 1U : 0U) + (followed ? 1U : 0U);
+    }
+
+    enum class lead : std::uint8_t { nowhere, on, to_the_end };
+
+    // How far the callers' rows lead from a record, with the two registers that it tells of.
+    lead follow(std::uintptr_t sp, frame_record const& record) noexcept {
+        constexpr unsigned farthest = 64;
+        constexpr unsigned back = machine::return_register;
+        std::uintptr_t pc = record.back;
+        std::uintptr_t pointer = record.caller;
+        for (unsigned steps = 0; steps < farthest; ++steps) {
+            lead const here = steps == 0 ? lead::nowhere : lead::on;
+            if (!find_row(machine::without_signature(pc) - 1)) return here;
+            if (row_.kind[back] == rule::undefined) return lead::to_the_end;
+            bool const by_pointer = row_.cfa_register == machine::frame_register;
+            if (!by_pointer && row_.cfa_register != machine::stack_register) return here;
+            std::uintptr_t const cfa = (by_pointer ? pointer : sp) + row_.cfa_offset;
+            if (cfa <= sp || cfa - sp > farthest_frame_pointer) return here;
+            if (row_.kind[back] != rule::saved_at || !stack_.read(cfa + row_.operand[back], pc)) return here;
+            if (!plausible(pc)) return here;
+            if (row_.kind[machine::frame_register] == rule::saved_at &&
+                !stack_.read(cfa + row_.operand[machine::frame_register], pointer))
+                return here;
+            sp = cfa;
+        }
+        return lead::on;
     }
 
     // Where the call in front of `back` went: directly, by way of a procedure table or through a pointer at a
