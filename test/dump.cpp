@@ -236,10 +236,10 @@ TEST_CASE("threads that wait are read and not disturbed: no call fails with EINT
     auto const& end = subject.wait();
     INFO(end.describe().substr(0, 20'000));
     CHECK(end.exited(0));
-    CHECK(thread_with(end.out, "\"polls\":").frame_is(0, "__poll"));
-    CHECK(thread_with(end.out, "\"epolls\":").frame_is(0, "epoll_wait"));
-    CHECK(thread_with(end.out, "\"naps\":").frame_is(0, "clock_nanosleep"));
-    CHECK(thread_with(end.out, "\"reads\":").frame_is(0, "read"));
+    CHECK(thread_with(end.out, "\"polls\":").waits_in("__poll"));
+    CHECK(thread_with(end.out, "\"epolls\":").waits_in("epoll_wait"));
+    CHECK(thread_with(end.out, "\"naps\":").waits_in("clock_nanosleep"));
+    CHECK(thread_with(end.out, "\"reads\":").waits_in("read"));
     CHECK(thread_with(end.out, "\"locks\":").names("mutex_lock"));
 }
 
@@ -315,7 +315,7 @@ TEST_CASE("a thread that waits with every signal blocked has a stack", "[dump]")
     auto const& end = subject.wait();
     INFO(end.describe());
     CHECK(end.exited(0));
-    CHECK(thread_with(end.out, "\"deaf\":").frame_is(0, "__poll"));
+    CHECK(thread_with(end.out, "\"deaf\":").waits_in("__poll"));
     CHECK(thread_with(end.out, "\"deaf\":").names("static_function(int)"));
 }
 

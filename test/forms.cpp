@@ -54,6 +54,16 @@ test::outcome crash_as(Form form, int depth = 3) {
     return victim.wait();
 }
 
+// What a collapsed line says behind `function`, without the C library's own functions, which have no names.
+std::string behind(std::string const& line, std::string const& function) {
+    std::size_t at = line.find(function);
+    if (at == std::string::npos) return {};
+    at += function.size();
+    for (std::string const unnamed = ";libc.so.6+0x"; line.compare(at, unnamed.size(), unnamed) == 0;)
+        at = line.find_first_not_of("0123456789abcdef", at + unnamed.size());
+    return line.substr(at);
+}
+
 // Strict, for objects, arrays, strings, numbers and the three words; true if all of `text` is one value.
 class json_reader {
   public:
@@ -148,7 +158,7 @@ TEST_CASE("as(collapsed) is a stack and a count a line, and nothing else", "[for
     CHECK(lines[0].find("::descend(int);") != std::string::npos);
     CHECK(lines[0].find("::write_null() 1") != std::string::npos);
     CHECK(lines[1].rfind("wait:\\x22er;", 0) == 0);
-    CHECK(lines[1].find(";pause 3") != std::string::npos);
+    CHECK(behind(lines[1], ";pause") == " 3");
 }
 
 TEST_CASE("as(markup) gives modules, mappings and addresses to a symbolizer", "[forms]") {

@@ -180,7 +180,7 @@ struct library {
 
     explicit library(std::string const& name)
         : handle{::dlopen(name.c_str(), RTLD_LAZY)}, inside{0}, path{name} {
-        void* const function = handle != nullptr ? ::dlsym(handle, "td_ta_new") : nullptr;
+        void* const function = handle != nullptr ? ::dlsym(handle, "_nss_compat_setpwent") : nullptr;
         Dl_info info{};
         if (function == nullptr || ::dladdr(function, &info) == 0) return;
         path = info.dli_fname;
@@ -201,8 +201,8 @@ std::size_t objects_of(line_source const* source) {
     return static_cast<posix::line_reader const*>(source->state)->objects();
 }
 
-// Nothing but a debugger loads it; it comes with libc.
-constexpr char const* late_library = "libthread_db.so.1";
+// Nothing but a database of users in the old form loads it; it comes with libc, and needs nobody else's functions.
+constexpr char const* late_library = "libnss_compat.so.2";
 
 }  // namespace
 

@@ -59,8 +59,12 @@ static T* opaque(T* pointer) {
     sigval value{};
     value.sival_int = 4711;
     ::sigqueue(::getpid(), SIGSEGV, value);
+    __asm__ volatile("");  // or the call is the function's last act, and the function not on the stack
 }
-[[gnu::noinline]] static void killed() { ::kill(::getpid(), SIGSEGV); }
+[[gnu::noinline]] static void killed() {
+    ::kill(::getpid(), SIGSEGV);
+    __asm__ volatile("");
+}
 
 static void crash(char const* how) {
     if (!strcmp(how, "write_wild")) write_wild();

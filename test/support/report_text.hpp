@@ -41,6 +41,28 @@ struct reported_thread {
     bool frame_is(std::size_t number, std::string_view function) const {
         return number < frames.size() && frames[number].find(" " + std::string{function} + "+0x") != std::string::npos;
     }
+    // True if the thread waits in this function of a library: it is the innermost that has a name, and what it calls
+    // lies in the same library. Where the C library has one function for all system calls at which threads may be
+    // cancelled, and no names of its own functions, that is two or three frames.
+    bool waits_in(std::string_view function) const {
+        for (std::size_t i = 0; i < frames.size(); ++i) {
+            if (object_of(frames[i]) != object_of(frames[0])) return false;
+            if (frame_is(i, function)) return true;
+            if (has_name(frames[i])) return false;
+        }
+        return false;
+    }
+
+  private:
+    // "  #0 0x00007f8db191a26f __poll+0x4f in /lib/libc.so.6+0xfc26f", the function only where it has a name
+    static bool has_name(std::string_view frame) {
+        std::size_t const address = frame.find(" 0x");
+        return frame.find(" in ", address) != frame.find(' ', address + 1);
+    }
+    static std::string_view object_of(std::string_view frame) {
+        std::size_t const begin = frame.rfind(" in ");
+        return begin == std::string_view::npos ? std::string_view{} : frame.substr(begin, frame.rfind("+0x") - begin);
+    }
 };
 
 inline std::vector<reported_thread> threads_of(std::string_view report) {
