@@ -9,6 +9,7 @@
 
 #include <tocsin/duration.hpp>
 #include <tocsin/error.hpp>
+#include <tocsin/posix/duration_refusal.hpp>
 #include <tocsin/posix/process_timer.hpp>
 #include <tocsin/posix/refusal.hpp>
 

@@ -12,6 +12,7 @@
 
 #include <tocsin/error.hpp>
 #include <tocsin/on.hpp>
+#include <tocsin/posix/duration_refusal.hpp>
 #include <tocsin/posix/mask.hpp>
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/signal_set.hpp>

@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include <tocsin/duration.hpp>
+#include <tocsin/posix/duration_refusal.hpp>
 #include <tocsin/posix/refusal.hpp>
 
 namespace tocsin {

@@ -12,6 +12,7 @@
 #include <tocsin/duration.hpp>
 #include <tocsin/error.hpp>
 #include <tocsin/in_signal/report_text.hpp>
+#include <tocsin/posix/duration_refusal.hpp>
 #include <tocsin/posix/later_dump.hpp>
 #include <tocsin/posix/refusal.hpp>
 

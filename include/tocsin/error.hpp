@@ -5,11 +5,11 @@
 #pragma once
 
 #include <errno.h>
-#include <string.h>
 
 #include <new>  // std::exception, the base of std::bad_alloc; <exception> costs three times as much
 
 #include <tocsin/failure.hpp>
+#include <tocsin/libc_functions.hpp>
 #include <tocsin/signal.hpp>
 
 namespace tocsin {
@@ -19,7 +19,7 @@ namespace tocsin {
 class [[gnu::visibility("default")]] error : public std::exception {
   public:
     error(int code, char const* call, int signal) noexcept : code_{code}, signal_{signal}, call_{call} {
-        char const* const reason = ::strerror(code);
+        char const* const reason = detail::libc::strerror(code);
         // without the table of names for real-time signals, which few programs need
         int const offset = detail::realtime_offset(signal);
         char const* const known = offset == 0 ? "SIGRTMIN" : detail::standard_name(signal).c_str();

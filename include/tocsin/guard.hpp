@@ -13,7 +13,6 @@
 #include <tocsin/guard_state.hpp>
 #include <tocsin/moved.hpp>
 #include <tocsin/on.hpp>
-#include <tocsin/posix/ownership.hpp>
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/signal_set.hpp>
 
@@ -126,7 +125,7 @@ class guard {
     [[nodiscard]] auto own() noexcept {
         constexpr bool any = Self::template has<feature::safe_point>();
         static_assert(any, "tocsin: own() needs a deferred row; add on<SIG...>(defer(f))");
-        if constexpr (any) return posix::ownership{shared<Self, feature::safe_point>().owner};
+        if constexpr (any) return shared<Self, feature::safe_point>().own();
     }
 
     // The signals of this guard that somebody else has given a disposition to since, without a row: event loops do,

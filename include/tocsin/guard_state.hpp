@@ -7,10 +7,10 @@
 
 #include <new>
 
-#include <tocsin/error.hpp>
+#include <tocsin/failure.hpp>
 #include <tocsin/moved.hpp>
 #include <tocsin/on.hpp>
-#include <tocsin/posix/deferred.hpp>
+#include <tocsin/posix/opening.hpp>
 #include <tocsin/posix/kept_stack.hpp>
 #include <tocsin/posix/reserved.hpp>
 #include <tocsin/row_claim.hpp>

@@ -18,6 +18,7 @@
 
 #include <tocsin/duration.hpp>
 #include <tocsin/in_signal/system.hpp>
+#include <tocsin/posix/duration_refusal.hpp>
 #include <tocsin/posix/refusal.hpp>
 
 namespace tocsin {

@@ -7,7 +7,7 @@
 #include <tocsin/in_signal/owner.hpp>
 #include <tocsin/in_signal/unless_guarded.hpp>
 #include <tocsin/on.hpp>
-#include <tocsin/posix/deferred.hpp>
+#include <tocsin/posix/opening.hpp>
 #include <tocsin/row_words.hpp>
 
 namespace tocsin::detail {

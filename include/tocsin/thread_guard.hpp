@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 
 #include <tocsin/error.hpp>
+#include <tocsin/posix/alternate_stack.hpp>
 #include <tocsin/posix/library.hpp>
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/posix/thread_records.hpp>

@@ -10,6 +10,7 @@
 
 #include <tocsin/duration.hpp>
 #include <tocsin/error.hpp>
+#include <tocsin/posix/duration_refusal.hpp>
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/posix/timer.hpp>
 #include <tocsin/signal.hpp>

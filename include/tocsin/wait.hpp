@@ -17,6 +17,7 @@
 #include <type_traits>
 
 #include <tocsin/error.hpp>
+#include <tocsin/posix/duration_refusal.hpp>
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/posix/waiting.hpp>
 #include <tocsin/signal_set.hpp>

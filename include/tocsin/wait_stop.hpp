@@ -19,6 +19,7 @@
 #include <stop_token>
 
 #include <tocsin/error.hpp>
+#include <tocsin/posix/duration_refusal.hpp>
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/posix/waiting.hpp>
 #include <tocsin/signal_set.hpp>

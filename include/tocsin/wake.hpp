@@ -6,7 +6,7 @@
 #include <tocsin/on.hpp>
 #include <tocsin/posix/inbox.hpp>
 #include <tocsin/posix/wakeup.hpp>
-#include <tocsin/posix/deferred.hpp>
+#include <tocsin/posix/opening.hpp>
 
 namespace tocsin {
 

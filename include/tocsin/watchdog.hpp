@@ -179,7 +179,8 @@ class watch_stage {
             if constexpr (fit) {
                 using added = row<on_hang<Name>, true, R...>;
                 return watch_rows<Name, Before..., added>{detail::add_stage(
-                    detail::moved(before_), added{on_hang<Name>{period_, 0, wrong()}, make_list(detail::moved(reactions)...)})};
+                    detail::moved(before_),
+                    added{on_hang<Name>{period_, 0, wrong()}, make_list(detail::moved(reactions)...)})};
             } else {
                 return detail::refused{};
             }

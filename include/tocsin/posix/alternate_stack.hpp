@@ -6,14 +6,13 @@
 #pragma once
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <tocsin/error.hpp>
+#include <tocsin/failure.hpp>
 #include <tocsin/in_signal/slot.hpp>
+#include <tocsin/libc_functions.hpp>
 
 namespace tocsin::posix {
 
@@ -22,7 +21,7 @@ namespace tocsin::posix {
 // reporter measures it anew.
 inline std::size_t alternate_stack_need(std::size_t at_least) noexcept {
     constexpr std::size_t own_use = 3 * 16384;
-    std::size_t const told = ::getauxval(AT_MINSIGSTKSZ);
+    std::size_t const told = libc::getauxval(libc::at_smallest_signal_stack);
     std::size_t const need = (told > 2048 ? told : 2048) + own_use;
     return need > at_least ? need : at_least;
 }

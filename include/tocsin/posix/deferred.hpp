@@ -5,26 +5,10 @@
 #pragma once
 
 #include <tocsin/posix/inbox.hpp>
+#include <tocsin/posix/opening.hpp>
 #include <tocsin/posix/source.hpp>
 
 namespace tocsin::posix {
-
-// What a guard's state knows of the guard while it opens.
-struct opening {
-    table* in;
-    void* owner;                             // the guard's state, counted by the two functions below
-    void (*keep)(void*) noexcept;
-    void (*release)(void*) noexcept;
-    in_signal::kernel_set mask;              // of the thread that builds the guard
-    in_signal::atomic<std::uint64_t>* pending;  // words that live in the guard itself, one load away
-    in_signal::atomic<std::uint32_t>* fed;      // one for the watchdogs without a name, and one for each name
-    in_signal::atomic<std::uint32_t>* resting = nullptr;
-};
-
-// A place for the signal or watchdog that a deferred reaction runs for. `step` counts the row's reactions that
-// have been started; `all_steps` once the last one has.
-inline constexpr unsigned all_steps = ~0U;
-using deferred_runner = void (*)(void* owner, delivery const&, unsigned& step);
 
 // A source that belongs to a guard's state.
 struct owned_source : source {

@@ -8,14 +8,16 @@
 // address, so it is the arbiter of the race. The directory's layout is frozen.
 #pragma once
 
-#include <dlfcn.h>
 #include <errno.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
+#if defined(__PIC__) && !defined(__PIE__)
+#include <dlfcn.h>
+#endif
 
-#include <tocsin/error.hpp>
+#include <tocsin/failure.hpp>
 #include <tocsin/in_signal/entry.hpp>
-#include <tocsin/in_signal/memory.hpp>
+#include <tocsin/in_signal/readable.hpp>
+#include <tocsin/libc_functions.hpp>
 #include <tocsin/posix/table_lock.hpp>
 
 namespace tocsin::posix {
@@ -59,8 +61,8 @@ inline constexpr unsigned candidates = 4;
 // just below the stack. Sanitizers keep their shadow elsewhere.
 [[gnu::noinline, gnu::cold]] inline std::uintptr_t candidate(unsigned number) noexcept {
     constexpr std::uintptr_t gibi = std::uintptr_t{1} << 30;
-    std::uintptr_t const stack = ::getauxval(AT_RANDOM);
-    std::uint64_t mixed = stack ^ (::getauxval(AT_SYSINFO_EHDR) << 7) ^ (number * 0x9e3779b97f4a7c15U);
+    std::uintptr_t const stack = libc::getauxval(libc::at_random);
+    std::uint64_t mixed = stack ^ (libc::getauxval(libc::at_vdso) << 7) ^ (number * 0x9e3779b97f4a7c15U);
     mixed = (mixed ^ mixed >> 31) * 0xbf58476d1ce4e5b9U;
     mixed = (mixed ^ mixed >> 29) * 0x94d049bb133111ebU;
     std::uintptr_t const distance = 64 * gibi + (mixed ^ mixed >> 32) % (192 * gibi);

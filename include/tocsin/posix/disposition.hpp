@@ -9,7 +9,7 @@
 #include <signal.h>
 #include <string.h>
 
-#include <tocsin/error.hpp>
+#include <tocsin/failure.hpp>
 #include <tocsin/posix/refusal.hpp>
 
 namespace tocsin::posix {

@@ -8,7 +8,7 @@
 #include <dirent.h>
 #include <sys/mman.h>
 
-#include <tocsin/error.hpp>
+#include <tocsin/failure.hpp>
 #include <tocsin/in_signal/inbox.hpp>
 
 namespace tocsin::posix {

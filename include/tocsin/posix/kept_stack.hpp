@@ -4,11 +4,9 @@
 // Runs on any ordinary thread.
 #pragma once
 
-#include <pthread.h>
-#include <stdlib.h>
-
 #include <new>
 
+#include <tocsin/libc_functions.hpp>
 #include <tocsin/posix/alternate_stack.hpp>
 #include <tocsin/posix/library.hpp>
 
@@ -18,18 +16,17 @@ namespace detail {
 
 [[gnu::visibility("hidden")]] inline failure open_kept_stack(in_signal::table& in) noexcept {
     static pthread_key_t key;
-    static int const no_key = ::pthread_key_create(&key, [](void* stack) {
+    static int const no_key = libc::pthread_key_create(&key, [](void* stack) {
         static_cast<alternate_stack*>(stack)->close();
-        ::free(stack);
+        delete static_cast<alternate_stack*>(stack);
     });
     if (no_key != 0) return {no_key, "pthread_key_create", 0};
-    void* const memory = ::malloc(sizeof(alternate_stack));
-    if (memory == nullptr) return {ENOMEM, "malloc", 0};
-    auto* const stack = ::new (memory) alternate_stack;
+    auto* const stack = ::new (std::nothrow) alternate_stack;
+    if (stack == nullptr) return {ENOMEM, "operator new", 0};
     failure const refused = stack->open(in.limit.alternate_stack);
-    if (refused || !stack->owns() || ::pthread_setspecific(key, stack) != 0) {
+    if (refused || !stack->owns() || libc::pthread_setspecific(key, stack) != 0) {
         stack->close();
-        ::free(stack);
+        delete stack;
     }
     return refused;
 }

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <string.h>
 
 #include <tocsin/in_signal/slot.hpp>
 
@@ -18,7 +17,7 @@ inline in_signal::disposition from_libc(struct sigaction const& action) noexcept
     result.handler = action.sa_handler;
     result.flags = static_cast<unsigned long>(static_cast<unsigned>(action.sa_flags));
     result.restorer = action.sa_restorer;
-    ::memcpy(&result.mask, &action.sa_mask, sizeof result.mask);
+    __builtin_memcpy(&result.mask, &action.sa_mask, sizeof result.mask);
     return result;
 }
 
@@ -27,7 +26,7 @@ inline struct sigaction to_libc(in_signal::disposition const& disposition) noexc
     action.sa_handler = disposition.handler;
     action.sa_flags = static_cast<int>(disposition.flags);
     action.sa_restorer = disposition.restorer;
-    ::memcpy(&action.sa_mask, &disposition.mask, sizeof disposition.mask);
+    __builtin_memcpy(&action.sa_mask, &disposition.mask, sizeof disposition.mask);
     return action;
 }
 

@@ -4,10 +4,10 @@
 // Runs on any ordinary thread.
 #pragma once
 
-#include <pthread.h>
-#include <stdlib.h>
+#include <signal.h>
 
 #include <tocsin/in_signal/entry.hpp>
+#include <tocsin/libc_functions.hpp>
 #include <tocsin/posix/directory.hpp>
 #include <tocsin/posix/registry.hpp>
 #include <tocsin/signal.hpp>
@@ -32,16 +32,16 @@ inline void set_mask(in_signal::kernel_set wanted, in_signal::kernel_set* before
     sigset_t libc_wanted;
     sigset_t libc_before;
     ::sigemptyset(&libc_wanted);
-    ::memcpy(&libc_wanted, &wanted, sizeof wanted);
+    __builtin_memcpy(&libc_wanted, &wanted, sizeof wanted);
     ::pthread_sigmask(SIG_SETMASK, &libc_wanted, &libc_before);
-    if (before != nullptr) ::memcpy(before, &libc_before, sizeof *before);
+    if (before != nullptr) __builtin_memcpy(before, &libc_before, sizeof *before);
 }
 
 inline in_signal::kernel_set current_mask() noexcept {
     sigset_t libc_mask;
     ::pthread_sigmask(SIG_SETMASK, nullptr, &libc_mask);
     in_signal::kernel_set mask;
-    ::memcpy(&mask, &libc_mask, sizeof mask);
+    __builtin_memcpy(&mask, &libc_mask, sizeof mask);
     return mask;
 }
 
@@ -66,8 +66,8 @@ namespace detail {
 [[gnu::visibility("hidden"), gnu::cold]] inline failure find_table(in_signal::table*& found) noexcept {
     return find_table([](in_signal::table& made) noexcept {
         made.operate = &own_operations;
-        ::atexit(&detail::note_exit);
-        ::pthread_atfork(nullptr, nullptr, &detail::note_fork);
+        libc::atexit(&detail::note_exit);
+        libc::pthread_atfork(nullptr, nullptr, &detail::note_fork);
     }, found);
 }
 

@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <signal.h>
 
-#include <tocsin/error.hpp>
+#include <tocsin/failure.hpp>
 #include <tocsin/in_signal/system.hpp>
 
 namespace tocsin::posix {

@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <tocsin/error.hpp>
+#include <tocsin/failure.hpp>
 #include <tocsin/in_signal/system.hpp>
 
 namespace tocsin::posix {

@@ -35,7 +35,7 @@
 
 #include <errno.h>
 
-#include <tocsin/error.hpp>
+#include <tocsin/failure.hpp>
 #include <tocsin/in_signal/slot.hpp>
 #include <tocsin/posix/kernel.hpp>
 #include <tocsin/posix/table_lock.hpp>

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include <tocsin/error.hpp>
+#include <tocsin/failure.hpp>
 #include <tocsin/in_signal/report.hpp>
 
 namespace tocsin::posix {

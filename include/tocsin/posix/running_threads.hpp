@@ -12,9 +12,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <new>
+
 #include <tocsin/in_signal/stack_offer.hpp>
 #include <tocsin/in_signal/tasks.hpp>
-#include <tocsin/posix/library.hpp>
+#include <tocsin/posix/service.hpp>
 
 namespace tocsin::posix {
 

@@ -6,6 +6,7 @@
 
 #include <tocsin/in_signal/owner.hpp>
 #include <tocsin/posix/deferred.hpp>
+#include <tocsin/posix/ownership.hpp>
 
 namespace tocsin::posix {
 
@@ -24,6 +25,7 @@ struct safe_point_state {
         return {};
     }
     in_signal::inbox& box() noexcept { return point.box; }
+    ownership own() noexcept { return ownership{owner}; }
     void use(deferred_runner run, std::uint64_t (*same_row)(void*, int)) noexcept {
         point.run = run;
         point.same_row = same_row;

@@ -17,7 +17,7 @@
 #include <cstdint>
 
 #include <tocsin/duration.hpp>
-#include <tocsin/error.hpp>
+#include <tocsin/failure.hpp>
 #include <tocsin/in_signal/system.hpp>
 
 namespace tocsin::posix {

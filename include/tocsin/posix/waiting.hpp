@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <tocsin/posix/duration_refusal.hpp>
 #include <tocsin/posix/mask.hpp>
 #include <tocsin/posix/moment.hpp>
 #include <tocsin/signal_set.hpp>

@@ -11,7 +11,7 @@
 
 #include <cstdint>
 
-#include <tocsin/error.hpp>
+#include <tocsin/failure.hpp>
 
 namespace tocsin::posix {
 
