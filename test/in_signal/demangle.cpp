@@ -120,6 +120,11 @@ constexpr pair known[] = {
     {"_ZNKR1A1fIiEEPA3_iv", "int (*A::f<int>() const &) [3]"},
     {"_Z1fPFPFvcEvOE", "f(void (*(*)() &&)(char))"},
     {"_Z1fRKA2_A3_Ki", "f(int const (&) [2][3])"},
+    {"_Z1fIcLm7EEvRAT0__KT_", "void f<char, 7ul>(char const (&) [7ul])"},
+    {"_Z1fILi3ELi4EEvPAT__AT0__i", "void f<3, 4>(int (*) [3][4])"},
+    {"_Z1fIiLm5EEvRSt5arrayIT_XT0_EE", "void f<int, 5ul>(std::array<int, 5ul>&)"},
+    {"_Z1fIJLi1ELin3EEEvSt16integer_sequenceIiJXspT_EEE", "void f<1, -3>(std::integer_sequence<int, 1, -3>)"},
+    {"_Z1fIJLi4ELi5EEEvDp1cIXT_EE", "void f<4, 5>(c<4>, c<5>)"},
     {"_Z1fPrPi", "f(int* restrict*)"},
     {"_ZN1AI1$3.\xc3\xa9" "E1fEv", "A<$, .\xc3\xa9>::f()"},
     {"_Z1fPDoFvvE", "f(void (*)() noexcept)"},
@@ -228,7 +233,10 @@ TEST_CASE("what is not understood is refused", "[demangle]") {
                                       "_ZZ1fvE1x_01A", "_Z3f,gv",
                                       "_Z3f(gv",   "_Z3f gv",
                                       "_Z1fIJiEEDpT_v", "_Z1fIJiEEvPDpT_",
-                                      "_Z1fIJieEEvRT_", "_Z1fIJieEEvPT_"}) {
+                                      "_Z1fIJieEEvRT_", "_Z1fIJieEEvPT_",
+                                      // a bound that is no number, and one that has no name
+                                      "_Z1fIiEvRAT__i", "_Z1fIJLi1ELi2EEEvRAT__i",
+                                      "_ZZ1fvENKUlRAT0__T_E_clIiLm3EEEDaS1_"}) {
         CAPTURE(mangled);
         result const mine = ours(mangled);
         if (std::string{mangled} == "_ZN1A1fE")  // an object

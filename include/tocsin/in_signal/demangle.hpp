@@ -5,7 +5,7 @@
 // one works in memory that the caller provides (10 KiB), prints what GCC's prints, and has bounded time,
 // stack and output. A name with anything in it that is not understood to the last character is refused and
 // best shown as it is; a wrong name is never made up. Refused are expressions in signatures (decltype,
-// enable_if written out), Clang's block names, and names of more than 1024 parts.
+// enable_if written out) other than a parameter alone, Clang's block names, and names of more than 1024 parts.
 #pragma once
 
 #include <tocsin/in_signal/demangle_names.hpp>

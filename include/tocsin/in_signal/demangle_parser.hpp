@@ -82,6 +82,7 @@ class demangle_parser {
     part_number vendor_qualified_type() noexcept;
     part_number function_type() noexcept;
     part_number result_type() noexcept;
+    bool array_bound(part_number& bound) noexcept;
     part_number array_type() noexcept;
     part_number member_pointer_type() noexcept;
     part_number parameters() noexcept;
@@ -92,6 +93,8 @@ class demangle_parser {
     part_number substitution(bool is_scope) noexcept;
     part_number abbreviation(char letter, bool is_scope) noexcept;
     part_number template_parameter() noexcept;
+    part_number value_parameter() noexcept;
+    part_number value_argument() noexcept;
     part_number template_arguments() noexcept;
     part_number template_argument() noexcept;
     part_number argument_pack() noexcept;

@@ -41,7 +41,7 @@ inline void demangle_printer::left_of_name(demangle_part const& here) noexcept {
         case part::argument_pack:
             return list(here.first);
         case part::parameter:
-            if (scope_ == nullptr || !scope_->generic_lambda) break;
+            if (scope_ == nullptr || !scope_->generic_lambda || here.flags != 0) break;
             put("auto:");
             return put_number(static_cast<std::uint16_t>(here.second + 1));
         case part::expansion:
@@ -193,12 +193,18 @@ inline void demangle_printer::right(part_number number) noexcept {
         case part::array:
             if (last_ != ']') put(' ');
             put('[');
-            if (here.second != 0) print(here.second);
+            if (here.second != 0) bound(here.second);
             put(']');
             return right(here.first);
         default:
             return;
     }
+}
+
+inline void demangle_printer::bound(part_number number) noexcept {
+    part const kind = at(resolved(number).number).kind;
+    if (kind != part::identifier && kind != part::literal) failed_ = true;
+    print(number);
 }
 
 // Qualifiers of a function type, which only a template parameter can add, mean nothing ([dcl.fct]); GCC

@@ -102,6 +102,7 @@ class demangle_printer {
     void left_of_rest(demangle_part const& here) noexcept;
     void followed(part_number type, char const* mark) noexcept;
     void right(part_number number) noexcept;
+    void bound(part_number number) noexcept;
     void declarator(part_number inner, char const* mark) noexcept;
     bool qualified_function(part_number number) const noexcept;
     void declarator_end(part_number inner) noexcept;

@@ -24,7 +24,7 @@ enum class part : std::uint8_t {
     instance,       // first<second>
     list,           // first = item, second = rest of the list
     argument_pack,  // first = list: prints all
-    parameter,      // second = index in the arguments of the function being printed
+    parameter,      // second = index in the arguments of the function being printed, flags = value
     expansion,      // first, once for each element of the packs inside
     constructor,    // first = the class's own name
     destructor,
@@ -67,6 +67,8 @@ inline constexpr std::uint8_t is_noexcept = 32;
 inline constexpr std::uint8_t is_transaction_safe = 64;
 // Flag of a literal.
 inline constexpr std::uint8_t is_negative = 1;
+// Flag of a parameter.
+inline constexpr std::uint8_t is_value = 1;
 
 struct demangle_part {
     part kind;

@@ -235,14 +235,19 @@ inline part_number demangle_parser::parameters() noexcept {
     return head;
 }
 
-// A [<number>] _ <element>
-inline part_number demangle_parser::array_type() noexcept {
-    if (!take('A')) return 0;
+// The bound of an array: digits, a value parameter, or nothing.
+inline bool demangle_parser::array_bound(part_number& bound) noexcept {
+    if (peek() == 'T') return (bound = value_parameter()) != 0;
     auto const begin = static_cast<part_number>(at_);
     while (is_digit(peek())) ++at_;
     auto const length = static_cast<part_number>(at_ - begin);
+    return length == 0 || (bound = add(part::identifier, begin, length)) != 0;
+}
+
+// A [<bound>] _ <element>
+inline part_number demangle_parser::array_type() noexcept {
     part_number bound = 0;
-    if (length != 0 && (bound = add(part::identifier, begin, length)) == 0) return 0;
+    if (!take('A') || !array_bound(bound)) return 0;
     part_number const element = take('_') ? type() : part_number{0};
     if (at(element).kind == part::function || is_reference(element)) return 0;
     return wrap(part::array, element, bound);
@@ -292,6 +297,13 @@ inline part_number demangle_parser::template_parameter() noexcept {
     return add(part::parameter, 0, index);
 }
 
+// The same where a value is meant: in a generic lambda there is no argument to show, and no word for it.
+inline part_number demangle_parser::value_parameter() noexcept {
+    std::uint16_t index = 0;
+    if (!take('T') || !compact_number(index)) return 0;
+    return add(part::parameter, 0, index, 0, is_value);
+}
+
 inline part_number demangle_parser::template_arguments() noexcept {
     if (!take('I')) return 0;
     bool const outer_conversion = in_conversion_;
@@ -304,6 +316,12 @@ inline part_number demangle_parser::template_arguments() noexcept {
     return head != 0 ? head : add(part::list);
 }
 
+// Of expressions three: a parameter, each of a pack of them (sp), and a value of a class.
+inline part_number demangle_parser::value_argument() noexcept {
+    if (peek() == 'T') return value_parameter();
+    return take('s', 'p') ? wrap(part::expansion, value_parameter()) : braced();
+}
+
 inline part_number demangle_parser::template_argument() noexcept {
     switch (peek()) {
         case 'L':
@@ -313,7 +331,7 @@ inline part_number demangle_parser::template_argument() noexcept {
             return argument_pack();
         case 'X': {
             ++at_;
-            part_number const value = braced();
+            part_number const value = value_argument();
             return value != 0 && take('E') ? value : part_number{0};
         }
         default:
