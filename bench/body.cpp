@@ -99,5 +99,12 @@ int main() {
     all.ours("(8 reactions - 1) / 7", target::at_most(1), [a = add_one] {
         return (row_cost(a, a, a, a, a, a, a, a) - row_cost(a)) / 7;
     });
+    auto const& a = add_one;
+    auto const point = [&all](double x, std::function<double()> run) {
+        all.row("reactions in a row").part("reactions", std::move(run)).curve("reactions in a row", x, growth::linear);
+    };
+    point(1, [=] { return row_cost(a); });
+    point(4, [=] { return row_cost(a, a, a, a); });
+    point(16, [=] { return row_cost(a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a); });
     all.run();
 }

@@ -183,13 +183,13 @@ double enumeration() {
     return (wall_clock() - start) / 1000 / static_cast<double>(count);
 }
 
-// Wall time of a command on this process, in milliseconds; 0 where it does not exist.
+// Wall time of a command on this process, in milliseconds.
 double run_on_us(char const* command) {
     char line[300];
     std::snprintf(line, sizeof line, "%s %d >/dev/null 2>&1 </dev/null", command, ::getpid());
     double const start = wall_clock();
     int const status = std::system(line);
-    return WIFEXITED(status) && WEXITSTATUS(status) < 126 ? (wall_clock() - start) / 1e6 : 0;
+    return WIFEXITED(status) && WEXITSTATUS(status) < 126 ? (wall_clock() - start) / 1e6 : no_figure;
 }
 constexpr char gdb[] = "gdb -nx -batch -ex 'thread apply all bt' -p";
 constexpr char eu_stack[] = "eu-stack -n 0 -p";
@@ -212,7 +212,7 @@ constexpr char python_script[] =
 
 void scale(unsigned count, int times) {
     park_threads(count);
-    std::string const row = std::to_string(threads.size()) + " threads, us each";
+    std::string const row = std::to_string(threads.size()) + " threads, each";
     if (threads.size() < count) print_absent("capture", std::to_string(count) + " threads", "refused by the system");
     contest all{"capture", rounds(times)};
     all.row(row, "us").floor("signal and frame-pointer walk by hand", signalled_by_hand);
@@ -221,9 +221,10 @@ void scale(unsigned count, int times) {
     // one after another, it is the wake-ups that are measured: not for minutes
     if (count <= 1'000) all.ours("each signalled in its turn", {}, signalled, "what running threads need");
     all.run();
-    print_point("capture", "us a thread, signalled by hand", count,
-                all.median_of("signal and frame-pointer walk by hand"), "us");
-    print_point("capture", "us a thread, read", count, all.median_of("waiting threads read, not signalled"), "us");
+    print_point("capture", "number of threads, each", count,
+                all.median_of("signal and frame-pointer walk by hand"), "us", growth::any, "by hand");
+    print_point("capture", "number of threads, each", count, all.median_of("waiting threads read, not signalled"), "us",
+                growth::each);
     if (least_frames < 3) print_absent("capture", row, "a stack without its frames");
 }
 
@@ -242,11 +243,12 @@ void named() {
     python faulthandler{python_script};
 
     contest all{"dump of 100 threads", rounds(21)};
-    all.row("with names, to /dev/null", "ms");
+    all.row("with names", "ms");
     if (faulthandler.installed())
         all.peer("faulthandler (100 threads at most)", [&] { return faulthandler.turn() / 1e6; });
     else
         all.absent("python3");
+    for (char const* const elsewhere : {"threadstacks", "Go", "JVM"}) all.absent(elsewhere);
     all.ours("dump(fd)", target::at_most(5), [&] {
         double const start = wall_clock();
         dump(null);
@@ -261,13 +263,13 @@ void named() {
     shown.print();
 
     contest outside{"dump of 100 threads", 3};
-    outside.row("from outside, with names", "ms");
+    outside.row("with names", "ms");
     if (is_there("gdb"))
-        outside.peer("gdb", [] { return run_on_us(gdb); });
+        outside.peer("gdb, from outside", [] { return run_on_us(gdb); });
     else
         outside.absent("gdb");
     if (is_there("eu-stack"))
-        outside.peer("eu-stack", [] { return run_on_us(eu_stack); });
+        outside.peer("eu-stack, from outside", [] { return run_on_us(eu_stack); });
     else
         outside.absent("eu-stack");
     outside.run();

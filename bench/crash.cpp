@@ -19,8 +19,8 @@ using namespace tocsin::bench;
 namespace {
 
 struct death {
-    double first_byte = 0;  // microseconds from the fault; 0 if nothing came
-    double whole = 0;
+    double first_byte = no_figure;  // microseconds from the fault
+    double whole = no_figure;
     double peak = 0;        // KiB of resident memory
     double added = 0;       // KiB when the handler was installed
     double bytes = 0;
@@ -57,9 +57,12 @@ death run(std::vector<std::string> const& words) {
     ::wait4(pid, &status, 0, &used);
     double const end = wall_clock();
     ::close(ends[0]);
-    if (!WIFSIGNALED(status)) std::fprintf(stderr, "%s did not die of a signal: %x\n", words[0].c_str(), status);
-    found.whole = (end - shared->fault) / 1000;
-    found.first_byte = first != 0 ? (first - shared->fault) / 1000 : 0;
+    if (WIFSIGNALED(status) && shared->fault != 0) {
+        found.whole = (end - shared->fault) / 1000;
+        if (first != 0) found.first_byte = (first - shared->fault) / 1000;
+    } else {
+        std::fprintf(stderr, "%s did not die of its fault: %x\n", words[0].c_str(), status);
+    }
     found.peak = static_cast<double>(used.ru_maxrss);
     found.added = shared->rss_after - shared->rss_before;
     return found;
@@ -184,20 +187,28 @@ void memory() {
               victim("lines", "main").peak() - bare, {});
 }
 
-void growth(std::vector<std::string> const& points) {
-    std::vector<std::tuple<std::string, double, measured>> curves;
+void curves(std::vector<std::string> const& points) {
+    struct point {
+        std::string curve;
+        double x;
+        measured victim;
+    };
+    std::vector<point> measurements;
     for (std::string const& each : points) {
         std::size_t const colon = each.find(':', 7);
         std::size_t const equals = each.find('=');
         std::size_t const folder = each.find(':', equals);
         std::vector<std::string> words{each.substr(equals + 1, folder - equals - 1), "main"};
         if (folder != std::string::npos) words.push_back(each.substr(folder + 1));
-        curves.emplace_back(each.substr(7, colon - 7), std::strtod(each.c_str() + colon + 1, nullptr), measured{words});
+        double const x = std::strtod(each.c_str() + colon + 1, nullptr);
+        measurements.push_back({each.substr(7, colon - 7), x, measured{words}});
     }
-    if (curves.empty()) return;
+    if (measurements.empty()) return;
     contest all_points{"crash", rounds(7)};
-    for (auto& [curve, x, one] : curves)
-        all_points.row(curve, "us").part(curve, [&one] { return one.whole(); }).curve(curve, x);
+    for (point& each : measurements)
+        all_points.row(each.curve, "us")
+            .part(each.curve, [&each] { return each.victim.whole(); })
+            .curve(each.curve, each.x, growth::linear);
     all_points.run();
 }
 
@@ -220,5 +231,5 @@ int main(int words, char** word) {
     times_of("thread");
     python_times();
     memory();
-    growth(points);
+    curves(points);
 }

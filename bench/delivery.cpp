@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: MIT
 // What does a signal cost when a guard takes it, and how does that grow? Each contender is a disposition of SIGUSR1 for
 // a while; the thread signals itself.
+#include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <chrono>
+#include <memory>
+#include <vector>
 
 #include <tocsin/defer.hpp>
 #include <tocsin/guard.hpp>
 #include <tocsin/in_handler.hpp>
 #include <tocsin/wake.hpp>
+#include <tocsin/watchdog.hpp>
 
 #include "peers/peer.hpp"
 #include "support/measure.hpp"
@@ -22,12 +29,16 @@ constexpr int signals_a_round = 1500;
 volatile unsigned long seen;
 int descriptor = -1;
 
-long myself() {
-    static long const thread = ::syscall(SYS_gettid);
-    return thread;
-}
-void send_one() { ::syscall(SYS_tgkill, ::getpid(), myself(), SIGUSR1); }
+pid_t process;
+long thread;
+
+void send_one() { ::syscall(SYS_tgkill, process, thread, SIGUSR1); }
 double send_many() { return each_call(signals_a_round, send_one); }
+
+void know_myself() {
+    process = ::getpid();
+    thread = ::syscall(SYS_gettid);
+}
 
 void count(int, siginfo_t*, void*) { seen = seen + 1; }
 void write_descriptor(int, siginfo_t*, void*) {
@@ -155,10 +166,52 @@ double nested(int outer) {
     return nested(outer - 1);
 }
 
+// In a process that has so many of something; the next contender has a process without them.
+template <class F>
+double in_child(F f) {
+    int ends[2];
+    double answer = no_figure;
+    if (::pipe(ends) != 0) return answer;
+    pid_t const pid = ::fork();
+    if (pid == 0) {
+        know_myself();
+        double const cost = f();
+        ::_exit(::write(ends[1], &cost, sizeof cost) == sizeof cost ? 0 : 1);
+    }
+    ::close(ends[1]);
+    if (::read(ends[0], &answer, sizeof answer) != sizeof answer) answer = no_figure;
+    ::close(ends[0]);
+    ::waitpid(pid, nullptr, 0);
+    return answer;
+}
+
+// This one included.
+double among_threads(int many) {
+    return in_child([many] {
+        pthread_attr_t attributes;
+        ::pthread_attr_init(&attributes);
+        ::pthread_attr_setstacksize(&attributes, 64 * 1024);
+        pthread_t made;
+        for (int i = 1; i < many; ++i)
+            if (::pthread_create(&made, &attributes, [](void*) -> void* { return ::pause(), nullptr; }, nullptr) != 0)
+                return no_figure;
+        return row_cost(add_one);
+    });
+}
+double among_watchdogs(int many) {
+    return in_child([many] {
+        using guard_type = decltype(guard{watchdog(std::chrono::hours{1})(add_one)});
+        std::vector<std::unique_ptr<guard_type>> all;
+        for (int i = 0; i < many; ++i)
+            all.push_back(std::make_unique<guard_type>(watchdog(std::chrono::hours{1})(add_one)));
+        return row_cost(add_one);
+    });
+}
+
 void curves() {
     contest all{"delivery", rounds(15)};
     auto const point = [&all](char const* curve, double x, std::function<double()> run) {
-        all.row(curve).part(curve, std::move(run)).curve(curve, x);
+        all.row(curve).part(curve, std::move(run)).curve(curve, x, growth::constant);
     };
     point("rows in a guard", 1, [] { return row_cost(add_one); });
     point("rows in a guard", 8, [] { return among_rows(std::make_integer_sequence<int, 7>{}); });
@@ -168,12 +221,15 @@ void curves() {
     point("reactions in a row", 1, [=] { return row_cost(a); });
     point("reactions in a row", 4, [=] { return row_cost(a, a, a, a); });
     point("reactions in a row", 16, [=] { return row_cost(a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a); });
+    for (int const many : {1, 100, 1000}) point("threads of the process", many, [many] { return among_threads(many); });
+    for (int const many : {1, 100, 10'000}) point("watchdogs", many, [many] { return among_watchdogs(many); });
     all.run();
 }
 
 }  // namespace
 
 int main() {
+    know_myself();
     descriptor = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     rows_of_the_table();
     curves();

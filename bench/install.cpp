@@ -44,6 +44,13 @@ void many_rows(std::integer_sequence<int, Numbers...>) {
     guard const all{on<rt<Numbers + 1>>(add_one)...};
 }
 
+// One more, inside so many on the same signal.
+double nested(int outer) {
+    if (outer == 0) return each_call(pairs / 10, guard_pair);
+    guard const one{on<SIGUSR1>(add_one)};
+    return nested(outer - 1);
+}
+
 void raw_mask() {
     std::uint64_t const blocked = std::uint64_t{1} << (SIGUSR1 - 1);
     std::uint64_t before = 0;
@@ -84,8 +91,12 @@ void measure() {
                 if (rows == 8) many_rows(std::make_integer_sequence<int, 8>{});
                 if (rows == 24) many_rows(std::make_integer_sequence<int, 24>{});
             });
-        }).curve("rows in a guard, install + uninstall", rows);
+        }).curve("rows in a guard", rows, growth::linear);
     }
+    for (int const depth : {1, 4, 16, 64})
+        all.row("nested")
+            .part("nested", [depth] { return nested(depth - 1); })
+            .curve("guards nested", depth, growth::linear);
     all.run();
 
     contest masks{"mask", rounds(41)};

@@ -178,7 +178,7 @@ sample measure(contender_process const& of, int times) {
         std::uint32_t const before = __atomic_load_n(&of.shared->count, __ATOMIC_SEQ_CST);
         double const sent = wall_clock();
         ::kill(of.pid, SIGUSR1);
-        if (!await_callback(*of.shared, before)) return {0, 0};
+        if (!await_callback(*of.shared, before)) return {no_figure, no_figure};
         latencies.push_back(of.shared->arrived - sent);
     }
     return {median(latencies), (nanoseconds(of.clock) - cpu) / times};

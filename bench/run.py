@@ -16,136 +16,17 @@ import platform
 import re
 import shutil
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
-import textwrap
 import time
 
 sys.dont_write_bytecode = True  # no traces in the source folder
 import plot  # noqa: E402
+import table  # noqa: E402
 
 QUICK = 'BENCH_QUICK' in os.environ
-
-
-class Results:
-    """What has been measured, as dictionaries with the keys of support/measure.hpp."""
-
-    def __init__(self):
-        self.lines = []
-
-    def add(self, question, row, who, role, value=None, unit='', ratio=None, target_ratio=None, target_value=None,
-            note=''):
-        line = {'question': question, 'row': row, 'who': who, 'role': role, 'unit': unit}
-        for key, given in (('value', value), ('ratio', ratio), ('target_ratio', target_ratio),
-                           ('target_value', target_value), ('note', note)):
-            if given not in (None, ''):
-                line[key] = given
-        self.lines.append(line)
-
-    def absent(self, question, row, who):
-        self.add(question, row, who, 'absent')
-
-    def point(self, question, curve, x, value, unit):
-        self.lines.append({'question': question, 'curve': curve, 'role': 'point', 'x': x, 'value': value,
-                           'unit': unit})
-
-    def take(self, text):
-        self.lines += [json.loads(line) for line in text.splitlines() if line.startswith('{')]
-
-    def rows(self):
-        """Question and row, and the lines of each, in the order of their first line."""
-        grouped = {}
-        for line in self.lines:
-            if 'row' in line:
-                grouped.setdefault((line['question'], line['row']), []).append(line)
-        return grouped
-
-    def curves(self):
-        grouped = {}
-        for line in self.lines:
-            if line['role'] == 'point':
-                grouped.setdefault((line['question'], line['curve']), []).append(line)
-        return grouped
-
-
-def met(line):
-    """True, False, or None where nothing was promised."""
-    if 'target_ratio' in line:
-        return line.get('ratio', float('inf')) <= line['target_ratio']
-    if 'target_value' in line:
-        return line['value'] <= line['target_value']
-    return None
-
-
-def figure(value):
-    if value == 0:
-        return '0'
-    if abs(value) >= 100:
-        return f'{value:,.0f}'
-    return f'{value:.3g}'
-
-
-def amount(line):
-    return f'{figure(line["value"])} {line["unit"]}'.strip()
-
-
-def target_of(line):
-    if 'target_ratio' in line:
-        return f'≤ {line["target_ratio"]:g} x'
-    if 'target_value' in line:
-        return f'≤ {line["target_value"]:g} {line["unit"]}' if line['target_value'] != 0.5 else '0'
-    return ''
-
-
-def with_ratio(line):
-    ratio = f' {figure(line["ratio"])} x' if line.get('ratio') else f' {amount(line)}'
-    return line['who'] + ratio
-
-
-WIDTHS = (34, 22, 44, 30, 7, 12, 4)
-TITLES = ('question', 'floor', 'peers, and (prices)', 'tocsin', 'ratio', 'target', 'met')
-
-
-def cells(question, row, lines):
-    """One line of the table for each contender of ours."""
-    floors = [line for line in lines if line['role'] == 'floor']
-    others = [with_ratio(line) for line in lines if line['role'] == 'peer']
-    others += [f'({with_ratio(line)})' for line in lines if line['role'] == 'part']
-    absent = [line['who'] for line in lines if line['role'] == 'absent']
-    if absent:
-        others.append('absent: ' + ', '.join(absent))
-    floor = f'{floors[0]["who"]}: {amount(floors[0])}' if floors else ''
-    ours = [line for line in lines if line['role'] == 'tocsin']
-    yield_first = (f'{question}: {row}', floor, '; '.join(others))
-    if not ours:
-        yield (*yield_first, '', '', '', '')
-    for line in ours:
-        text = f'{line["who"]}: {amount(line)}' + (f' [{line["note"]}]' if 'note' in line else '')
-        ratio = f'{line["ratio"]:.3g}' if line.get('ratio') else ''
-        verdict = {True: 'yes', False: 'NO', None: ''}[met(line)]
-        yield (*yield_first, text, ratio, target_of(line), verdict)
-        yield_first = ('', '', '')
-
-
-def print_table(results, to):
-    rule = '+'.join('-' * (width + 2) for width in WIDTHS)
-    print_row(TITLES, to)
-    for (question, row), lines in results.rows().items():
-        print(rule, file=to)
-        for line in cells(question, row, lines):
-            print_row(line, to)
-    print(rule, file=to)
-    promised = [line for line in results.lines if line.get('role') == 'tocsin' and met(line) is not None]
-    kept = sum(met(line) for line in promised)
-    print(f'{kept} of {len(promised)} targets met', file=to)
-
-
-def print_row(texts, to):
-    wrapped = [textwrap.wrap(text, width) or [''] for text, width in zip(texts, WIDTHS)]
-    for i in range(max(len(lines) for lines in wrapped)):
-        parts = [(lines[i] if i < len(lines) else '').ljust(width) for lines, width in zip(wrapped, WIDTHS)]
-        print(' ' + ' | '.join(parts).rstrip(), file=to)
 
 
 # System calls.
@@ -338,15 +219,15 @@ def program_text(results, folder, include):
     empty, _ = text_of(folder, include, 'empty', 'int main() {}\n')
     raw = [text_of(folder, include, f'raw{n}', raw_program(n))[0] - empty for n in (1, 5)]
     ours = []
-    for n in (1, 5):
+    for n in (1, 3, 5):
         text, program = text_of(folder, include, f'guard{n}', guard_program(n))
         ours.append(text - empty)
-        results.point('text', 'bytes above an empty main', n, text - empty, 'bytes')
+        results.point('text', 'rows in a guard', n, text - empty, 'bytes', 'linear')
     row = 'one guard with one row, above an empty main'
     results.add('text', row, 'sigaction', 'floor', raw[0], 'bytes')
     results.add('text', row, 'guard{on<…>(in_handler(f))}', 'tocsin', ours[0], 'bytes', target_value=6144,
                 ratio=ours[0] / raw[0])
-    more_raw, more = ((each[1] - each[0]) / 4 for each in (raw, ours))
+    more_raw, more = ((each[-1] - each[0]) / 4 for each in (raw, ours))
     row = 'each further row'
     results.add('text', row, 'sigaction', 'floor', more_raw, 'bytes')
     results.add('text', row, 'on<…>(in_handler(f))', 'tocsin', more, 'bytes', target_ratio=1.5, ratio=more / more_raw)
@@ -366,36 +247,55 @@ def crash_growth(folder, victim_object, libraries, victim):
     source.write_text('int tocsin_bench_object() { return 1; }\n')
     shared = folder / 'object.so'
     subprocess.run(['g++', '-O2', '-fPIC', '-shared', source, '-o', shared], check=True)
-    for count in (1, 30) if QUICK else (1, 30, 300):
+    for count in (1, 10, 30) if QUICK else (1, 30, 300):
         objects = folder / f'objects{count}'
         objects.mkdir()
         for i in range(count):
             shutil.copy(shared, objects / f'object{i}.so')
-        words.append(f'growth:fault to exit, objects loaded:{count}={victim}:{objects}')
-    for megabytes in (2, 20) if QUICK else (2, 20, 200):
+        words.append(f'growth:objects loaded:{count}={victim}:{objects}')
+    for megabytes in (2, 10, 20) if QUICK else (2, 20, 200):
         program = fat_program(folder, victim_object, libraries, megabytes)
         if program is not None:
-            words.append(f'growth:fault to exit, MB of the program:{megabytes}={program}')
+            words.append(f'growth:MB of the program:{megabytes}={program}')
     return words
 
 
 def fat_program(folder, victim_object, libraries, megabytes):
     """The victim with that much more: a tenth of it symbols, the rest debug information."""
+    name = '_ZN4some9namespace8function{:08}Ei'
+    functions = '\n'.join(f'{each}: ret\n.globl {each}\n.type {each},@function\n.size {each},.-{each}'
+                          for each in map(name.format, range(megabytes * 1200)))
+    units = folder / 'units'
+    unit = debug_unit(name)
+    units.write_bytes(unit * (megabytes * 900_000 // len(unit)))
     source = folder / f'fat{megabytes}.s'
-    functions = megabytes * 1200
-    with source.open('w') as file:
-        file.write('.text\n')
-        for i in range(functions):
-            file.write(f'.globl _ZN4some9namespace8function{i:08}Ei\n.type _ZN4some9namespace8function{i:08}Ei,@function\n'
-                       f'_ZN4some9namespace8function{i:08}Ei: ret\n.size _ZN4some9namespace8function{i:08}Ei,.-'
-                       f'_ZN4some9namespace8function{i:08}Ei\n')
-        file.write('.section .debug_filler,"",@progbits\n')
-        file.write(f'.fill {megabytes * 900_000 // 8},8,0x0123456789abcdef\n')
-        file.write('.section .note.GNU-stack,"",@progbits\n')
+    source.write_text(f'.text\n{functions}\n{DEBUG_SECTIONS.format(units)}')
     program = folder / f'fat{megabytes}'
-    done = subprocess.run(['g++', victim_object, source, *libraries, '-pthread', '-o', program], capture_output=True)
+    # first, because a unit says where its abbreviations are: at the beginning
+    done = subprocess.run(['g++', source, victim_object, *libraries, '-pthread', '-o', program], capture_output=True)
     source.unlink()
+    units.unlink()
     return program if done.returncode == 0 else None
+
+
+# DWARF 4, section 7.5.3: a unit with children has a name; a subprogram has a name, an address, a size and a line.
+DEBUG_SECTIONS = '''
+.section .debug_abbrev,"",@progbits
+.byte 1,0x11,1, 0x03,0x08, 0,0
+.byte 2,0x2e,0, 0x03,0x08, 0x11,0x01, 0x12,0x06, 0x3b,0x05, 0,0
+.byte 0
+.section .debug_info,"",@progbits
+.incbin "{}"
+.section .note.GNU-stack,"",@progbits
+'''
+
+
+def debug_unit(name):
+    """A compilation unit of 200 functions (section 7.5.1.1)."""
+    functions = b''.join(b'\x02' + name.format(i).encode() + struct.pack('<xQIH', 0x1000 + i, 1, i)
+                         for i in range(200))
+    body = struct.pack('<HIB', 4, 0, 8) + b'\x01unit.cpp\0' + functions + b'\0'
+    return struct.pack('<I', len(body)) + body
 
 
 # All of it.
@@ -411,7 +311,7 @@ def run_program(results, program, words=()):
     return done.returncode == 0
 
 
-def run_all(results, programs, victims, include, compiled_victim):
+def run_all(results, programs, victims, include, compiled_victim, everything):
     with tempfile.TemporaryDirectory() as folder:
         words = [f'{name}={path}' for name, path in victims.items()]
         if compiled_victim is not None and shutil.which('g++') is not None:
@@ -422,30 +322,16 @@ def run_all(results, programs, victims, include, compiled_victim):
         if 'pending' in programs:
             compare_instructions(results, programs['pending'])
         started = time.monotonic()
-        if len(programs) > 1:  # not for a look at one program
+        if everything:
             compile_headers(results, folder, include)
             program_text(results, folder, include)
-        print(f'headers and text: {time.monotonic() - started:.1f} s', file=sys.stderr)
+            print(f'headers and text: {time.monotonic() - started:.1f} s', file=sys.stderr)
     return all(works)
 
 
 def commit_of(source):
     done = subprocess.run(['git', '-C', source, 'describe', '--always', '--dirty'], capture_output=True, text=True)
     return done.stdout.strip()
-
-
-def compare(results, other, to):
-    """Ratios that differ by more than a tenth from those of an earlier run."""
-    key = lambda line: (line.get('question'), line.get('row'), line.get('who'))
-    before = {key(line): line for line in json.loads(pathlib.Path(other).read_text())['results']}
-    for line in results.lines:
-        old = before.get(key(line))
-        if line.get('role') != 'tocsin' or old is None:
-            continue
-        field = 'ratio' if line.get('ratio') and old.get('ratio') else 'value'
-        now, then = line.get(field, 0), old.get(field, 0)
-        if then and abs(now / then - 1) > 0.1:
-            print(f'{" / ".join(key(line))}: {field} {figure(then)} -> {figure(now)}', file=to)
 
 
 def main():
@@ -455,7 +341,8 @@ def main():
     parser.add_argument('--program', action='append', default=[], metavar='NAME=PATH')
     parser.add_argument('--victim', action='append', default=[], metavar='NAME=PATH')
     parser.add_argument('--only', default='', help='names of programs, separated by commas')
-    parser.add_argument('--compare', metavar='RESULTS', help='an earlier results.json')
+    parser.add_argument('--compare', metavar='RESULTS', help='an earlier results.json; table.py compares two of them')
+    parser.add_argument('--plots', metavar='FOLDER', help="the README's pictures, too")
     given = parser.parse_args()
     programs = dict(each.split('=', 1) for each in given.program)
     if given.only:
@@ -465,19 +352,22 @@ def main():
     out = pathlib.Path(given.out)
     out.mkdir(parents=True, exist_ok=True)
 
-    results = Results()
+    results = table.Results()
     started = time.monotonic()
     compiled = compile_victim(out, given.source, include) if 'crash' in programs else None
-    works = run_all(results, programs, victims, include, compiled)
+    works = run_all(results, programs, victims, include, compiled, not given.only)
+    results.add_growth()
     report = {'commit': commit_of(given.source), 'machine': platform.processor() or platform.machine(),
               'kernel': platform.release(), 'processors': os.cpu_count(), 'seconds': time.monotonic() - started,
               'results': results.lines}
     (out / 'results.json').write_text(json.dumps(report, indent=1) + '\n')
     plot.draw_all(results, out)
-    print_table(results, sys.stdout)
+    if given.plots:
+        plot.draw_readme(results, pathlib.Path(given.plots))
+    table.print_table(results, sys.stdout)
     print(f'{report["seconds"]:.0f} s; {out}/results.json and the pictures beside it')
     if given.compare:
-        compare(results, given.compare, sys.stdout)
+        table.compare(json.loads(pathlib.Path(given.compare).read_text()), report, sys.stdout)
     return 0 if works else 1
 
 

@@ -74,8 +74,8 @@ void print_lost(char const* row, char const* who, double lost, std::string note)
 constexpr int flood = 70'000;
 
 // The loop stands still while the flood arrives one at a time, from the loop's own thread, so that each has been
-// handled
-// before the next is sent; then SIGTERM; then it goes on until nothing comes.
+// handled before
+// the next is sent; then SIGTERM; then it goes on until nothing comes.
 template <class Open, class Turn>
 void stand_still(Open open, Turn turn) {
     pid_t const pid = start([&] {

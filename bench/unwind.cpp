@@ -162,7 +162,7 @@ double cost_of(std::size_t (*walk)(), int depth) {
     frames_at_the_end = static_cast<std::size_t>(depth);
     descend<0>(depth);
     // a walk that stops at once is no walk
-    return frames_at_the_end < static_cast<std::size_t>(depth) ? 0 : cost_at_the_end;
+    return frames_at_the_end < static_cast<std::size_t>(depth) ? no_figure : cost_at_the_end;
 }
 
 void measure(int depth, bool libunwind) {
@@ -197,7 +197,7 @@ void measure(int depth, bool libunwind) {
     all.ours("unwind", target::at_most(100), by(by_tables), "by tables, every read asked for, no lock, no cache");
     all.row(row + ", cached").absent("a cache of tocsin's");
     all.run();
-    print_point("unwind", "ns a frame", depth, all.median_of("unwind"), "ns");
+    print_point("unwind", "depth, a frame", depth, all.median_of("unwind"), "ns", growth::each);
 }
 
 }  // namespace

@@ -159,7 +159,7 @@ double look_cost(std::size_t count) {
         for (std::size_t i = 0; i < count; ++i) watched[i].feed();
     });
     double const looks = sleeps_of(task) - looks_before;
-    return looks > 0 ? (time_of(task) - time_before) / looks / static_cast<double>(count) : 0;
+    return looks > 0 ? (time_of(task) - time_before) / looks / static_cast<double>(count) : no_figure;
 }
 
 void measure(std::size_t count) {
@@ -211,9 +211,10 @@ void measure(std::size_t count) {
     shown.promised = {};
     shown.note.clear();
     shown.print();
-    print_point("watchdogs", "bytes of each", static_cast<double>(count), bytes, "bytes");
+    print_point("watchdogs", "bytes of each", static_cast<double>(count), bytes, "bytes",
+                growth::each);
     print_point("watchdogs", "a look of the watcher, each", static_cast<double>(count),
-                ticks.median_of("the watcher"), "ns");
+                ticks.median_of("the watcher"), "ns", growth::each);
 }
 
 }  // namespace

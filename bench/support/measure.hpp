@@ -16,7 +16,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace tocsin::bench {
@@ -47,11 +49,16 @@ double each_call(int times, F&& f) {
     return (thread_clock() - start) / times;
 }
 
+// What a contender answers that has not done its work. Zero would be the best of all figures.
+inline constexpr double no_figure = std::numeric_limits<double>::quiet_NaN();
+inline bool is_figure(double value) { return value == value; }
+
+// No figure, if one of them is none.
 inline double median(std::vector<double> of) {
-    if (of.empty()) return 0;
-    auto const middle = of.begin() + static_cast<std::ptrdiff_t>(of.size() / 2);
-    std::nth_element(of.begin(), middle, of.end());
-    return *middle;
+    if (of.empty() || !std::all_of(of.begin(), of.end(), is_figure)) return no_figure;
+    std::sort(of.begin(), of.end());
+    std::size_t const half = of.size() / 2;
+    return of.size() % 2 != 0 ? of[half] : (of[half - 1] + of[half]) / 2;
 }
 
 // What a contender is to its row. A part is no contender of its own: a price that is named.
@@ -64,6 +71,10 @@ struct target {
     static target times(double most) { return {most, 0}; }
     static target at_most(double most) { return {0, most}; }
 };
+
+// What is promised of a curve: the same cost everywhere, a straight line at most, or nothing. A line `each` is one
+// whose points are the cost of one of many.
+enum class growth { any, constant, linear, each };
 
 class json_line {
   public:
@@ -114,8 +125,9 @@ struct result {
         static constexpr char const* names[] = {"floor", "peer", "tocsin", "part"};
         json_line line;
         line.text("question", question).text("row", row).text("who", who);
-        line.text("role", names[static_cast<int>(as)]).number("value", value).text("unit", unit);
-        if (ratio != 0) line.number("ratio", ratio);
+        line.text("role", names[static_cast<int>(as)]).text("unit", unit);
+        if (is_figure(value)) line.number("value", value);
+        if (is_figure(ratio) && ratio != 0) line.number("ratio", ratio);
         if (promised.ratio != 0) line.number("target_ratio", promised.ratio);
         if (promised.value != 0) line.number("target_value", promised.value);
         if (!note.empty()) line.text("note", note);
@@ -130,10 +142,14 @@ inline void print_absent(std::string const& question, std::string const& row, st
 
 // A point of a curve: how a cost grows.
 inline void print_point(std::string const& question, std::string const& curve, double x, double y,
-                        std::string const& unit) {
-    json_line{}
-        .text("question", question).text("curve", curve).text("role", "point").number("x", x).number("value", y)
-        .text("unit", unit).print();
+                        std::string const& unit, growth promised, std::string const& who = "tocsin") {
+    static constexpr char const* names[] = {"", "constant", "linear", "each"};
+    if (!is_figure(y)) return print_absent("growth", question + ", by " + curve, "a point of it, which failed");
+    json_line line;
+    line.text("question", question).text("curve", curve).text("who", who).text("role", "point");
+    line.number("x", x).number("value", y).text("unit", unit);
+    if (promised != growth::any) line.text("growth", names[static_cast<int>(promised)]);
+    line.print();
 }
 
 // The contenders of one question, in rows; each row has one floor, which may be that of another.
@@ -145,6 +161,7 @@ class contest {
         row_ = std::move(name);
         unit_ = std::move(unit);
         floor_ = all_.size();
+        if (rows_.empty() || rows_.back().name != row_) rows_.push_back({row_, {}, {}});
         return *this;
     }
     contest& floor(std::string who, std::function<double()> run) {
@@ -155,7 +172,7 @@ class contest {
     contest& floor_of(std::string const& who) {
         for (std::size_t i = 0; i < all_.size(); ++i)
             if (all_[i].shown.who == who && all_[i].shown.as == role::floor) floor_ = i;
-        borrowed_.push_back({row_, floor_});
+        rows_.back().borrowed.push_back(floor_);
         return *this;
     }
     contest& peer(std::string who, std::function<double()> run) {
@@ -170,39 +187,35 @@ class contest {
         return *this;
     }
     contest& absent(std::string const& who) {
-        print_absent(question_, row_, who);
+        rows_.back().absent.push_back(who);
         return *this;
     }
     // The contender that was added last is a point of a curve.
-    contest& curve(std::string name, double x) {
+    contest& curve(std::string name, double x, growth promised) {
         all_.back().curve = std::move(name);
         all_.back().x = x;
+        all_.back().grows = promised;
         return *this;
     }
 
     void run() {
         for (int round = 0; round < rounds_; ++round) {
-            // Each round begins with another contender, so that nobody always follows the same neighbour.
+            // Each round begins with another contender, and every other one goes backwards: nobody always follows the
+            // same neighbour, and what a contender leaves behind in the caches is not always somebody's price.
             for (std::size_t i = 0; i < all_.size(); ++i) {
-                contender& each = all_[(i + static_cast<std::size_t>(round)) % all_.size()];
+                std::size_t const at = (i + static_cast<std::size_t>(round)) % all_.size();
+                contender& each = all_[round % 2 == 0 ? at : all_.size() - 1 - at];
                 each.costs.push_back(each.run());
             }
         }
-        for (contender const& each : all_) print(each);
-        for (auto const& [row, floor] : borrowed_) {
-            result shown = all_[floor].shown;
-            shown.row = row;
-            shown.value = median(all_[floor].costs);
-            shown.ratio = 1;
-            shown.print();
-        }
+        for (shown_row const& each : rows_) print(each);
     }
 
     // Of a contender, after the run.
     double median_of(std::string const& who) const {
         for (contender const& each : all_)
             if (each.shown.who == who) return median(each.costs);
-        return 0;
+        return no_figure;
     }
 
   private:
@@ -213,6 +226,12 @@ class contest {
         std::vector<double> costs{};
         std::string curve{};
         double x = 0;
+        growth grows = growth::any;
+    };
+    struct shown_row {
+        std::string name;
+        std::vector<std::size_t> borrowed;
+        std::vector<std::string> absent;
     };
 
     contest& add(std::string who, role as, std::function<double()> run, target promised) {
@@ -220,19 +239,40 @@ class contest {
         return *this;
     }
 
+    void print(shown_row const& row) const {
+        for (std::size_t const floor : row.borrowed) {
+            result shown = all_[floor].shown;
+            shown.row = row.name;
+            shown.value = median(all_[floor].costs);
+            shown.ratio = 1;
+            shown.print();
+        }
+        for (contender const& each : all_)
+            if (each.shown.row == row.name) print(each);
+        for (std::string const& who : row.absent) print_absent(question_, row.name, who);
+    }
+
     void print(contender const& of) const {
+        if (!of.curve.empty()) return print_as_point(of);
         result shown = of.shown;
         shown.value = median(of.costs);
-        std::vector<double> const& floor = all_[of.floor].costs;
-        std::vector<double> ratios;
-        for (std::size_t i = 0; i < floor.size(); ++i)
-            if (floor[i] > 0) ratios.push_back(of.costs[i] / floor[i]);
         bool const has_floor = all_[of.floor].shown.as == role::floor;
-        shown.ratio = has_floor ? median(ratios) : 0;
-        if (of.curve.empty())
-            shown.print();
-        else
-            print_point(question_, of.curve, of.x, shown.value, shown.unit);
+        shown.ratio = has_floor ? ratio(of, all_[of.floor]) : 0;
+        shown.print();
+    }
+
+    // As a multiple of the first point, so that the machine's pace is not in the curve.
+    void print_as_point(contender const& of) const {
+        contender const& first = *std::find_if(all_.begin(), all_.end(),
+                                               [&of](contender const& each) { return each.curve == of.curve; });
+        print_point(question_, of.curve, of.x, median(first.costs) * ratio(of, first), of.shown.unit, of.grows);
+    }
+
+    static double ratio(contender const& of, contender const& to) {
+        std::vector<double> ratios;
+        for (std::size_t i = 0; i < to.costs.size(); ++i)
+            if (to.costs[i] > 0) ratios.push_back(of.costs[i] / to.costs[i]);
+        return median(std::move(ratios));
     }
 
     std::string question_;
@@ -241,7 +281,7 @@ class contest {
     int rounds_;
     std::size_t floor_ = 0;
     std::vector<contender> all_;
-    std::vector<std::pair<std::string, std::size_t>> borrowed_;
+    std::vector<shown_row> rows_;
 };
 
 // Shorter, for a look at the method: BENCH_QUICK=1.

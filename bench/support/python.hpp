@@ -12,6 +12,8 @@
 #include <cstdio>
 #include <string>
 
+#include "support/measure.hpp"
+
 namespace tocsin::bench {
 
 class python {
@@ -46,12 +48,12 @@ class python {
 
     bool installed() const { return installed_; }
 
-    // Nanoseconds, or 0 where there is no python3.
+    // Nanoseconds.
     double turn() {
         char line[64];
         std::fputs("\n", asks_);
         std::fflush(asks_);
-        return std::fgets(line, sizeof line, answers_) != nullptr ? std::strtod(line, nullptr) : 0;
+        return std::fgets(line, sizeof line, answers_) != nullptr ? std::strtod(line, nullptr) : no_figure;
     }
 
   private:
