@@ -187,6 +187,16 @@ int main() {{
     guard signals{{{rows}}};
 }}
 '''
+LIBEV = '''#include <ev.h>
+volatile int seen;
+int main() {
+    struct ev_loop* const loop = ev_default_loop(0);
+    static ev_signal watcher;
+    ev_signal_init(&watcher, [](struct ev_loop*, ev_signal*, int) { seen = 1; }, 10);
+    ev_signal_start(loop, &watcher);
+    ev_run(loop, 0);
+}
+'''
 SIGNALS = ('SIGUSR1', 'SIGUSR2', 'SIGHUP', 'SIGTERM', 'SIGINT')
 
 
@@ -203,12 +213,15 @@ def guard_program(count):
     return GUARD.format(rows=rows)
 
 
-def text_of(folder, include, name, source):
-    """Bytes of a program's text, and the program."""
+def text_of(folder, include, name, source, libraries=()):
+    """Bytes of a program's text, and the program; None where it cannot be built."""
     path = pathlib.Path(folder) / f'{name}.cpp'
     path.write_text(source)
     program = path.with_suffix('')
-    subprocess.run(['g++', '-std=c++20', '-O2', '-I', include, path, '-o', program], check=True)
+    done = subprocess.run(['g++', '-std=c++20', '-O2', '-I', include, path, '-o', program, *libraries],
+                          capture_output=bool(libraries))
+    if done.returncode != 0:
+        return None, program
     sizes = subprocess.run(['size', program], capture_output=True, text=True, check=True).stdout.splitlines()[1]
     return int(sizes.split()[0]), program
 
@@ -225,6 +238,12 @@ def program_text(results, folder, include):
         results.point('text', 'rows in a guard', n, text - empty, 'bytes', 'linear')
     row = 'one guard with one row, above an empty main'
     results.add('text', row, 'sigaction', 'floor', raw[0], 'bytes')
+    libev, _ = text_of(folder, include, 'libev', LIBEV, ['-lev'])
+    if libev is None:
+        results.absent('text', row, 'libev')
+    else:
+        results.add('text', row, 'libev, and a shared library', 'peer', libev - empty, 'bytes',
+                    ratio=(libev - empty) / raw[0])
     results.add('text', row, 'guard{on<…>(in_handler(f))}', 'tocsin', ours[0], 'bytes', target_value=6144,
                 ratio=ours[0] / raw[0])
     more_raw, more = ((each[-1] - each[0]) / 4 for each in (raw, ours))

@@ -172,13 +172,12 @@ def ratio_of(line):
 
 
 def with_ratio(line):
-    ratio = f'{figure(line["ratio"])} x' if line.get('ratio') else amount(line)
-    return f'{line["who"]} {ratio}'
+    return f'{line["who"]} {figure(line["ratio"])} x' if line.get('ratio') else f'{line["who"]}: {amount(line)}'
 
 
 # 160 columns with what stands between them.
 WIDTHS = (27, 22, 40, 33, 6, 9, 3)
-TITLES = ('', 'floor', 'peers; (parts of the price)', 'tocsin [why]', 'ratio', 'target', 'met')
+TITLES = ('what', 'floor', 'peers; (parts of the price)', 'tocsin [why]', 'ratio', 'target', 'met')
 LEGEND = ('Ratios are to the floor of the same row, each the median over rounds in which all contenders took turns. In '
           'parentheses: what one part costs by itself. In brackets: what is in the figure.')
 

@@ -199,12 +199,12 @@ class contest {
     }
 
     void run() {
-        for (int round = 0; round < rounds_; ++round) {
+        std::size_t const count = all_.size();
+        for (std::size_t round = 0; round < static_cast<std::size_t>(rounds_); ++round) {
             // Each round begins with another contender, and every other one goes backwards: nobody always follows the
             // same neighbour, and what a contender leaves behind in the caches is not always somebody's price.
-            for (std::size_t i = 0; i < all_.size(); ++i) {
-                std::size_t const at = (i + static_cast<std::size_t>(round)) % all_.size();
-                contender& each = all_[round % 2 == 0 ? at : all_.size() - 1 - at];
+            for (std::size_t i = 0; i < count; ++i) {
+                contender& each = all_[(round + (round % 2 == 0 ? i : count - i)) % count];
                 each.costs.push_back(each.run());
             }
         }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """The benchmark's table, its comparison of two runs and its pictures, from results that are written by hand.
 
-    check_table.py ROOT
+    check_table.py ROOT CONTEST   (the second is the program of contest.cpp)
 """
 
 import io
@@ -17,6 +17,7 @@ import xml.etree.ElementTree
 
 sys.dont_write_bytecode = True
 ROOT = pathlib.Path(sys.argv.pop(1)).resolve()
+CONTEST = sys.argv.pop(1)
 sys.path.insert(0, str(ROOT / "bench"))
 import plot   # noqa: E402
 import run    # noqa: E402
@@ -48,6 +49,60 @@ def curve(kind, points):
         results.point("delivery", "rows", x, y, "ns", kind)
     results.add_growth()
     return [line for line in results.lines if line["question"] == "growth" and line["role"] == "tocsin"][0]
+
+
+class Contest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        done = subprocess.run([CONTEST], capture_output=True, text=True, check=True)
+        cls.results = table.Results()
+        cls.results.take(done.stdout)
+        cls.turns, cls.medians = done.stderr.split("\n")[:2]
+
+    def line(self, who, row=None):
+        return [line for line in self.results.lines
+                if line.get("who") == who and "row" in line and row in (None, line["row"])][0]
+
+    def test_all_run_once_in_each_round(self):
+        self.assertEqual([sorted(each) for each in self.rounds()], [sorted("fpobaw12")] * 5)
+
+    def test_nobody_always_follows_the_same_neighbour(self):
+        before = {who: {each[each.index(who) - 1] for each in self.rounds()} for who in "fpobaw12"}
+        self.assertTrue(all(len(neighbours) > 1 for neighbours in before.values()), before)
+        self.assertEqual(len({each[0] for each in self.rounds()}), 5)
+
+    def rounds(self):
+        return [self.turns[i:i + 8] for i in range(0, len(self.turns), 8)]
+
+    def test_a_ratio_is_that_of_a_round_whatever_the_machine_does_meanwhile(self):
+        self.assertEqual(self.line("peer")["ratio"], 1.5)
+        self.assertEqual(self.line("also ours")["ratio"], 0.5)
+
+    def test_a_figure_is_the_median(self):
+        self.assertEqual(self.line("peer")["value"], 60)
+        self.assertEqual(self.medians, "2.5 5")
+
+    def test_who_fails_in_one_round_has_failed(self):
+        broken = self.line("broken")
+        self.assertNotIn("value", broken)
+        self.assertNotIn("ratio", broken)
+        self.assertFalse(table.met(broken))
+
+    def test_a_floor_may_serve_another_row(self):
+        self.assertEqual(self.line("floor", "second")["value"], 40)
+        self.assertNotIn("ratio", self.line("without a floor"))
+
+    def test_rows_come_in_their_order_and_the_absent_are_named(self):
+        self.assertEqual([row for _, row in self.results.rows()], ["first", "second", "third"])
+        self.assertEqual(self.line("not here")["role"], "absent")
+
+    def test_text_is_quoted(self):
+        self.assertEqual(self.line("ours")["note"], 'a "note"')
+
+    def test_points_of_a_curve_are_ratios_too(self):
+        points = self.results.curves()["question", "many"]["tocsin"]
+        self.assertEqual([(point["x"], point["value"], point["growth"]) for point in points],
+                         [(1, 40, "linear"), (10, 120, "linear")])
 
 
 class Targets(unittest.TestCase):
