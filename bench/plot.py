@@ -56,7 +56,7 @@ def text(x, y, what, anchor='start', size=12, weight='normal'):
 
 
 def scale(values, contenders):
-    """A function from values to pixels, and whether it is logarithmic: as soon as contenders are far from each other."""
+    """A function from values to pixels, and whether it is logarithmic: as soon as contenders are far apart."""
     most = max((value for value in values if value > 0), default=1)
     least = min((value for value in contenders if value > 0), default=most)
     if most / least < 20:

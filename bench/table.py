@@ -217,7 +217,12 @@ def print_table(results, to):
         for line in cells(row, lines):
             print_row(line, to)
     missed = [line for line in promised(results) if not met(line)]
-    print(f'\n{len(promised(results)) - len(missed)} of {len(promised(results))} targets met', file=to)
+    print(f'\n{len(promised(results)) - len(missed)} of {len(promised(results))} targets met'
+          + (', all but these:' if missed else ''), file=to)
+    for line in missed:
+        reached = f'{ratio_of(line)} x' if line.get('ratio') and 'target_ratio' in line else amount(line)
+        said = f'{line["question"]}, {line["row"]}, {line["who"]}: {reached}, promised {target_of(line)}'
+        print(textwrap.shorten(said, len(rule), placeholder=' …'), file=to)
 
 
 def print_row(texts, to):
