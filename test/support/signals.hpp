@@ -73,7 +73,7 @@ inline void wait_readable(int fd) {
     require_in_child((asked.revents & POLLIN) != 0);
 }
 
-// The kernel counts queued signals by user: a process that will be flooded keeps its senders to a quarter, or timers and
+// The kernel counts queued signals by user: a process that will be flooded keeps its senders to a quarter, else timers and
 // cancellations of the tests beside it would be refused.
 inline void spare_the_queue() {
     rlimit limit{};
