@@ -73,8 +73,8 @@ inline void wait_readable(int fd) {
     require_in_child((asked.revents & POLLIN) != 0);
 }
 
-// The kernel counts queued signals by user: a process that will be flooded keeps its senders to a quarter, else timers and
-// cancellations of the tests beside it would be refused.
+// The kernel counts queued signals by user: a process that will be flooded keeps its senders to a quarter, or timers
+// and cancellations of the tests beside it would be refused.
 inline void spare_the_queue() {
     rlimit limit{};
     ::getrlimit(RLIMIT_SIGPENDING, &limit);
