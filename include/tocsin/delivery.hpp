@@ -67,10 +67,11 @@ class delivery {
 
     // A fault that an instruction caused. A code of 0 or below, and SI_KERNEL, is not from an instruction
     // (sigaction(2): si_addr is valid for the positive codes of these signals).
-    bool is_from_processor() const noexcept {
-        bool const fault = signal_ == SIGSEGV || signal_ == SIGBUS || signal_ == SIGFPE || signal_ == SIGILL ||
-                           signal_ == SIGTRAP;
-        return fault && code_ > 0 && code_ != SI_KERNEL;
+    bool is_from_processor() const noexcept { return is_from_processor(signal_, code_); }
+    static constexpr bool is_from_processor(int signal, int code) noexcept {
+        bool const fault =
+            signal == SIGSEGV || signal == SIGBUS || signal == SIGFPE || signal == SIGILL || signal == SIGTRAP;
+        return fault && code > 0 && code != SI_KERNEL;
     }
 
   private:

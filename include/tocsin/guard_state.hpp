@@ -175,6 +175,8 @@ class guard_state {
         rows_.each([&](auto& each) { unless_refused([&] { return open_row(each, to); }); });
         if constexpr (any_crash) unless_refused([&] { return posix::keep_alternate_stack(*in_); });
         if constexpr (any_reserved) unless_refused([&] { return reserved_.open(*in_, all_places()); });
+        if constexpr ((has_any_realtime<typename Rows::trigger_type> || ...))
+            unless_refused([&] { return links_.check_numbers(); });
         if constexpr ((row_words<Rows>::respects_ignore || ...))
             if (!refused) links_.leave_ignored(*in_);
         unless_refused([&] { return links_.claim(*in_); });

@@ -118,7 +118,6 @@ inline bool put_back_in_kernel(in_signal::table& in, int signal, in_signal::link
 
 inline failure claim_one(in_signal::table& in, in_signal::row_link& of) noexcept {
     int const number = of.number;
-    if (!can_be_caught(number)) return {EINVAL, "sigaction", number};
     if (number == in.reserved_signal.load()) return {EBUSY, "sigaction", number};
     of.action = kernel_action(in, of);
     return in.operate->claim(in, number, of);
@@ -138,6 +137,13 @@ struct row_links {
             first[i].run = &in_signal::run_ignore;
             first[i].words |= word_ignored;
         }
+    }
+
+    // For rows whose numbers are not known to the compiler.
+    failure check_numbers() const noexcept {
+        for (unsigned i = 0; i < count; ++i)
+            if (!can_be_caught(first[i].number)) return {EINVAL, "sigaction", first[i].number};
+        return {};
     }
 
     [[gnu::cold]] failure claim(in_signal::table& in) noexcept {

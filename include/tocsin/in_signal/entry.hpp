@@ -123,7 +123,7 @@ inline disposition take_foreign(link& which) noexcept {
     return previous;
 }
 
-__attribute__((noinline)) inline void meet_foreign(arrival& a, link& which, inside& here) noexcept {
+__attribute__((noinline, cold)) inline void meet_foreign(arrival& a, link& which, inside& here) noexcept {
     disposition const previous = a.asked == verdict::reraise ? which.action : take_foreign(which);
     here.leave();
     if (a.asked == verdict::reraise) return reraise(a, previous);

@@ -102,7 +102,7 @@ verdict run_program(link& self, arrival& a) noexcept {
 // A row that has nothing to do: the kernel ignores the signal, or an empty handler does. A fault that cannot be
 // ignored would come back for ever.
 inline verdict run_ignore(link&, arrival& a) noexcept {
-    if (delivery{a.signal, *a.info}.is_from_processor()) take_default(a);
+    if (delivery::is_from_processor(a.signal, a.info->si_code)) take_default(a);
     return verdict::done;
 }
 

@@ -34,7 +34,7 @@ inline bool ignored_by_default(int signal) noexcept {
     int const process = a.pid();
     int const thread = gettid();
     if (queue_to_thread(process, thread, a.signal, a.info) == 0) return;
-    if (delivery{a.signal, *a.info}.is_from_processor()) return;
+    if (delivery::is_from_processor(a.signal, a.info->si_code)) return;
     if (tgkill(process, thread, a.signal) != 0) exit_now(128 + a.signal);
 }
 

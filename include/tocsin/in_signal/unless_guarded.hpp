@@ -12,7 +12,7 @@ namespace tocsin::in_signal {
 // `leave_guarded`, from the first guarded call on.
 [[gnu::visibility("hidden")]] inline atomic<bool (*)(arrival&) noexcept> way_out_of_guarded;
 
-[[gnu::visibility("hidden")]] inline bool is_of_guarded_call(arrival& a) noexcept {
+[[gnu::visibility("hidden"), gnu::noinline]] inline bool is_of_guarded_call(arrival& a) noexcept {
     auto const leave = way_out_of_guarded.load_acquire();
     return leave != nullptr && leave(a);
 }

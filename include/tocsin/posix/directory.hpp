@@ -131,7 +131,7 @@ inline directory* claim_page() noexcept {
                                                       : map_page(0, sizeof(in_signal::table));
     if (memory == 0 || wiped == 0) return nullptr;
     // without the advice (Linux before 4.14) a forked child is taken for a vforked one: it records nothing
-    ::madvise(reinterpret_cast<void*>(wiped), directory_bytes, MADV_WIPEONFORK);
+    in_signal::system_call(SYS_madvise, static_cast<long>(wiped), static_cast<long>(directory_bytes), MADV_WIPEONFORK);
     auto* const made = reinterpret_cast<in_signal::table*>(memory);
     made->limit = provided != nullptr ? provided->limit : in_signal::limits{1024, 64, 65536};
     made->live_process = reinterpret_cast<in_signal::atomic<std::int32_t>*>(wiped);

@@ -19,11 +19,16 @@ extern "C" [[gnu::visibility("hidden")]] inline void tocsin_entry(int signal, si
 
 namespace tocsin::posix {
 
+inline constexpr in_signal::kernel_set fault_bits = [] {
+    in_signal::kernel_set bits = 0;
+    for (int signal = 1; signal <= tocsin::detail::standard_signals; ++signal)
+        if (is_fault(signal)) bits |= in_signal::bit_of(signal);
+    return bits;
+}();
+
 // Every signal but the faults and the reserved one; those two stay open wherever the library blocks signals.
 [[gnu::cold]] inline in_signal::kernel_set all_but_faults(in_signal::table const& in) noexcept {
-    in_signal::kernel_set set = ~in_signal::kernel_set{0};
-    for (int signal = 1; signal <= tocsin::detail::standard_signals; ++signal)
-        if (is_fault(signal)) set &= ~in_signal::bit_of(signal);
+    in_signal::kernel_set set = ~fault_bits;
     if (int const reserved = in.reserved_signal.load()) set &= ~in_signal::bit_of(reserved);
     return set;
 }

@@ -129,7 +129,7 @@ inline bool is_ours(table const& in, link const* newest, disposition const& live
     return nullptr;
 }
 
-inline void forget(slot& of, link const& foreign) noexcept {
+[[gnu::noinline, gnu::cold]] inline void forget(slot& of, link const& foreign) noexcept {
     of.foreign_used &= ~(1U << (&foreign - of.foreign));
 }
 
