@@ -10,9 +10,13 @@
 
 namespace tocsin::detail::libc {
 
+[[noreturn]] void abort() noexcept __asm__("abort");
 char* strerror(int error) noexcept __asm__("strerror");
 int atexit(void (*at_end)()) noexcept __asm__("atexit");
 int pthread_atfork(void (*before)(), void (*in_parent)(), void (*in_child)()) noexcept __asm__("pthread_atfork");
+int pthread_create(pthread_t* made, pthread_attr_t const* as, void* (*body)(void*), void* argument) noexcept
+    __asm__("pthread_create");
+int pthread_detach(pthread_t thread) noexcept __asm__("pthread_detach");
 int pthread_key_create(pthread_key_t* made, void (*at_end_of_thread)(void*)) noexcept __asm__("pthread_key_create");
 int pthread_setspecific(pthread_key_t key, void const* value) noexcept __asm__("pthread_setspecific");
 unsigned long getauxval(unsigned long wanted) noexcept __asm__("getauxval");

@@ -4,14 +4,11 @@
 // Runs on any ordinary thread. The first thread that says something is the one that is heard.
 #pragma once
 
-#include <cxxabi.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include <exception>
 #include <typeinfo>
 
 #include <tocsin/in_signal/report_desk.hpp>
+#include <tocsin/libc_functions.hpp>
 #include <tocsin/posix/table_lock.hpp>
 
 namespace tocsin::posix {
@@ -34,8 +31,8 @@ inline bool say_last_words(in_signal::report_desk& desk, char const* what, char 
     auto const append = [&](char const* text, std::size_t size) noexcept {
         for (std::size_t i = 0; i < size && used + 1 < sizeof words.text; ++i) words.text[used++] = text[i];
     };
-    append(what, ::strlen(what));
-    append(between, ::strlen(between));
+    append(what, __builtin_strlen(what));
+    append(between, __builtin_strlen(between));
     append(detail, detail_size);
     words.text[used] = '\0';
     words.thread.store(self);
@@ -44,11 +41,20 @@ inline bool say_last_words(in_signal::report_desk& desk, char const* what, char 
 
 namespace detail {
 
+// Of the C++ ABI; <cxxabi.h> declares the whole of it.
+std::type_info* current_exception_type() noexcept __asm__("__cxa_current_exception_type");
+
+inline std::size_t length_of(char const* text, std::size_t most) noexcept {
+    std::size_t length = 0;
+    while (length < most && text[length] != '\0') ++length;
+    return length;
+}
+
 // The mangled name of the exception that is being handled; null if there is none, or nobody knows.
 inline char const* name_of_exception() noexcept {
 #if defined(__GXX_RTTI) || !defined(__GNUC__) || defined(__clang__)
     if constexpr (knows_types) {
-        std::type_info const* const type = abi::__cxa_current_exception_type();
+        std::type_info const* const type = current_exception_type();
         return type != nullptr ? type->name() : nullptr;
     }
 #endif
@@ -63,24 +69,24 @@ inline void say_exception(in_signal::report_desk& desk, char const* text) noexce
         return;
     }
     char readable[512];
-    ::strcpy(readable, "terminated by ");
-    std::size_t const begin = ::strlen(readable);
+    __builtin_strcpy(readable, "terminated by ");
+    std::size_t const begin = __builtin_strlen(readable);
     char prefixed[256] = "_ZTI";
-    std::size_t const size = ::strnlen(mangled, sizeof prefixed - 5);
-    ::memcpy(prefixed + 4, mangled, size);
+    std::size_t const size = length_of(mangled, sizeof prefixed - 5);
+    __builtin_memcpy(prefixed + 4, mangled, size);
     constexpr char about[] = "typeinfo for ";
     std::size_t written = 0;
     bool const known = in_signal::demangle(prefixed, size + 4, desk.names.tree(), readable + begin,
                                            sizeof readable - begin - 1, written) != in_signal::demangled::refused;
-    if (known && written > sizeof about && ::memcmp(readable + begin, about, sizeof about - 1) == 0) {
+    if (known && written > sizeof about && __builtin_memcmp(readable + begin, about, sizeof about - 1) == 0) {
         written -= sizeof about - 1;
-        ::memmove(readable + begin, readable + begin + sizeof about - 1, written);
+        __builtin_memmove(readable + begin, readable + begin + sizeof about - 1, written);
         readable[begin + written] = '\0';
     } else {
-        ::memcpy(readable + begin, mangled, size);
+        __builtin_memcpy(readable + begin, mangled, size);
         readable[begin + size] = '\0';
     }
-    say_last_words(desk, readable, text != nullptr ? ": " : "", text, text != nullptr ? ::strlen(text) : 0);
+    say_last_words(desk, readable, text != nullptr ? ": " : "", text, text != nullptr ? __builtin_strlen(text) : 0);
 }
 
 [[gnu::visibility("hidden")]] inline in_signal::atomic<in_signal::report_desk*> desk_for_exceptions;
@@ -108,7 +114,7 @@ inline void say_exception(in_signal::report_desk& desk, char const* text) noexce
 [[noreturn, gnu::visibility("hidden")]] inline void terminate_with_words() noexcept {
     if (in_signal::report_desk* const desk = desk_for_exceptions.load()) say_uncaught(*desk);
     if (std::terminate_handler const before = terminate_before.load()) before();
-    ::abort();
+    libc::abort();
 }
 
 }  // namespace detail

@@ -74,20 +74,20 @@ inline failure open_directory(char const* path, in_signal::report_target& target
     char const* file = path;
     for (char const* at = path; *at != '\0'; ++at)
         if (*at == '/') file = at + 1;
-    std::size_t const size = ::strlen(file);
+    std::size_t const size = __builtin_strlen(file);
     std::size_t const directory_size = static_cast<std::size_t>(file - path);
     char directory[4096] = ".";
     if (size == 0) return {EINVAL, "dump_threads.to_file", 0};
     if (size > in_signal::longest_file_name || directory_size >= sizeof directory)
         return {ENAMETOOLONG, "dump_threads.to_file", 0};
-    for (char const* at = file; (at = ::strchr(at, '{')) != nullptr; ++at)
-        if (::strncmp(at, "{pid}", 5) != 0 && ::strncmp(at, "{time}", 6) != 0)
+    for (char const* at = file; (at = __builtin_strchr(at, '{')) != nullptr; ++at)
+        if (__builtin_strncmp(at, "{pid}", 5) != 0 && __builtin_strncmp(at, "{time}", 6) != 0)
             return {EINVAL, "dump_threads.to_file", 0};
     if (directory_size != 0) {
-        ::memcpy(directory, path, directory_size);
+        __builtin_memcpy(directory, path, directory_size);
         directory[directory_size] = '\0';
     }
-    ::memcpy(target.file, file, size + 1);
+    __builtin_memcpy(target.file, file, size + 1);
     int const opened = ::open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (opened < 0) return {errno, "open", 0};
     return keep(target.directory, opened);

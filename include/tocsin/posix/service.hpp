@@ -5,10 +5,11 @@
 // faults, which would otherwise end the process without a report, and the library's reserved signal.
 #pragma once
 
-#include <pthread.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
 
+#include <new>
+
+#include <tocsin/libc_functions.hpp>
 #include <tocsin/posix/alternate_stack.hpp>
 #include <tocsin/posix/library.hpp>
 
@@ -28,7 +29,7 @@ struct thread_start {
 inline void* run_service(void* argument) {
     auto* const given = static_cast<thread_start*>(argument);
     thread_start const start = *given;
-    ::free(given);
+    delete given;
     ::prctl(PR_SET_NAME, service_names[start.name]);
     alternate_stack own;  // the thread never ends, and so this stack
     own.open(start.in->limit.alternate_stack);
@@ -37,12 +38,9 @@ inline void* run_service(void* argument) {
 }
 
 inline int create_detached(thread_start* start) noexcept {
-    pthread_attr_t attributes;
-    if (int const refused = ::pthread_attr_init(&attributes)) return refused;
-    ::pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_t thread;
-    int const refused = ::pthread_create(&thread, &attributes, &run_service, start);
-    ::pthread_attr_destroy(&attributes);
+    int const refused = libc::pthread_create(&thread, nullptr, &run_service, start);
+    if (refused == 0) libc::pthread_detach(thread);
     return refused;
 }
 
@@ -55,16 +53,15 @@ inline failure start_service(in_signal::table& in, in_signal::service_name name,
     in_signal::service& of = in.services[name];
     std::int32_t const self = in_signal::getpid();
     if (of.process.load() == self) return {};
-    auto* const start = static_cast<detail::thread_start*>(::malloc(sizeof(detail::thread_start)));
-    if (start == nullptr) return {ENOMEM, "malloc", 0};
-    *start = {&in, name, body};
+    auto* const start = ::new (std::nothrow) detail::thread_start{&in, name, body};
+    if (start == nullptr) return {ENOMEM, "operator new", 0};
     of.work.store(1);  // whatever came before the thread was there
     in_signal::kernel_set before;
     set_mask(all_but_faults(in), &before);
     int const refused = detail::create_detached(start);
     set_mask(before);
     if (refused != 0) {
-        ::free(start);
+        delete start;
         return {refused, "pthread_create", 0};
     }
     of.process.store(self);

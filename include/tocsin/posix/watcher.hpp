@@ -11,8 +11,6 @@
 
 #include <fcntl.h>
 #include <linux/membarrier.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include <new>
 
@@ -38,7 +36,7 @@ inline std::int32_t find_tracer() noexcept {
     in_signal::close(file);
     text[length > 0 ? length : 0] = '\0';
     constexpr char field[] = "\nTracerPid:\t";
-    char const* digit = ::strstr(text, field);
+    char const* digit = __builtin_strstr(text, field);
     if (digit == nullptr) return 0;
     std::int32_t tracer = 0;
     for (digit += sizeof field - 1; *digit >= '0' && *digit <= '9'; ++digit) tracer = tracer * 10 + (*digit - '0');
@@ -308,9 +306,8 @@ inline void* keep_watch(void* argument) {
 inline watch_room* find_room(table& in) noexcept {
     service& of = in.services[in_signal::watcher];
     if (of.sources != nullptr) return static_cast<watch_room*>(of.sources);
-    void* const memory = ::malloc(sizeof(watch_room));
-    if (memory == nullptr) return nullptr;
-    auto* const room = ::new (memory) watch_room;
+    auto* const room = ::new (std::nothrow) watch_room;
+    if (room == nullptr) return nullptr;
     room->in = &in;
     room->runner.room = room;
     room->runner.first = [](source& self) noexcept { detail::run_alarms(*static_cast<post_runner&>(self).room); };
