@@ -283,6 +283,7 @@ int main(int words, char** word) {
         park_threads(static_cast<unsigned>(std::atoi(word[1])));
         for (int i = 0; i < 5; ++i) std::printf("read %.1f us\n", passive());
         for (int i = 0; i < 2; ++i) std::printf("signalled %.1f us\n", signalled());
+        std::fflush(stdout);
         ::_exit(0);
     }
     if (pid_t const child = ::fork(); child == 0) {

@@ -120,5 +120,14 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
     walk const done = unwind(start, frames, 64, stack);
     must(done.frames <= 64, "no more frames than there is room for");
     must(done.frames >= 1 && frames[0].pc == start.pc, "the walk begins where it was told to");
+    // By rows that are kept, and then by those rows.
+    static known_rows rows;
+    static frame again[64];
+    rows.begin_pass();
+    for (int i = 0; i < 2; ++i) {
+        walk const same = unwind(start, again, 64, stack, &rows);
+        must(same.frames == done.frames && same.ended == done.ended && same.omitted == done.omitted, "the same walk");
+        for (std::size_t n = 0; n < done.frames; ++n) must(again[n].pc == frames[n].pc, "the same frames");
+    }
     return 0;
 }

@@ -253,7 +253,7 @@ class call_frame {
 
     frame_entry const* entry_ = nullptr;
     frame_row* row_ = nullptr;
-    frame_row initial_{};
+    frame_row initial_;                 // once has_initial_
     std::uintptr_t initial_of_ = 0;  // the shared instructions that it comes from
     frame_row remembered_[most_saved];  // the first saved_ of them hold something
     std::uintptr_t location_ = 0;

@@ -46,6 +46,7 @@ inline constexpr unsigned capture_requests = 4;
 // Of the process; one report at a time uses it.
 struct capture_desk {
     capture_request requests[capture_requests];
+    known_rows rows;  // of a pass, which is a report
 };
 
 // Answers a request to this thread, on the thread itself.
@@ -58,7 +59,7 @@ inline bool answer_capture(capture_desk& desk, arrival& a) noexcept {
             continue;
         }
         careful_reader memory;
-        each.result.walked = unwind(registers_of(*a.context), each.result.frames, each.limit, memory);
+        each.result.walked = unwind(registers_of(*a.context), each.result.frames, each.limit, memory, &desk.rows);
         each.result.source = stack_source::signalled;
         each.state.store(request_answered);
         futex_wake(each.state.address(), 1);
@@ -167,12 +168,12 @@ inline void capture_by_signal(table& in, capture_desk& desk, int thread, std::ui
 }
 
 // Reads a thread that waits, and looks again afterwards whether it still does.
-inline bool capture_waiting(int thread, std::uint32_t limit, stack& to) noexcept {
+inline bool capture_waiting(capture_desk& desk, int thread, std::uint32_t limit, stack& to) noexcept {
     waiting_place const place{thread};
     waiting_at const before = place.look();
     if (!before.known) return false;
     careful_reader memory;
-    to.walked = unwind(registers_at(before.pc, before.sp), to.frames, limit, memory);
+    to.walked = unwind(registers_at(before.pc, before.sp), to.frames, limit, memory, &desk.rows);
     waiting_at const after = place.look();
     bool const same = after.known && after.pc == before.pc && after.sp == before.sp;
     to.source = same ? stack_source::waiting : stack_source::moved;
@@ -187,7 +188,7 @@ inline void capture(table& in, capture_desk& desk, int thread, std::uint32_t lim
     std::uint64_t const deadline = monotonic() + patience;
     for (;;) {
         to.walked = {};
-        bool const has_stack = capture_waiting(thread, limit, to);
+        bool const has_stack = capture_waiting(desk, thread, limit, to);
         if (has_stack && to.source == stack_source::waiting) return;
         if (!has_stack && has_ended(thread)) {
             to.source = stack_source::gone;
@@ -202,7 +203,7 @@ inline void capture(table& in, capture_desk& desk, int thread, std::uint32_t lim
     std::uint64_t const now = monotonic();
     // It may sleep by now; a thread that sleeps is not to be woken.
     for (int look = 0; look < 4; ++look)
-        if (capture_waiting(thread, limit, to) && to.source == stack_source::waiting) return;
+        if (capture_waiting(desk, thread, limit, to) && to.source == stack_source::waiting) return;
     bool const moved = to.walked.frames != 0;
     capture_by_signal(in, desk, thread, limit, now < deadline ? deadline - now : 0, to);
     if (moved && to.source > stack_source::gone) to.source = stack_source::moved;

@@ -15,7 +15,9 @@ namespace tocsin::in_signal {
 class dwarf_cursor {
   public:
     dwarf_cursor(careful_reader& memory, work& budget, std::uintptr_t at, std::uintptr_t end) noexcept
-        : memory_{memory}, budget_{budget}, at_{at}, end_{end}, ok_{at <= end} {}
+        : memory_{memory}, budget_{budget}, at_{at}, end_{end}, ok_{at <= end} {
+        if (ok_ && memory.is_known(at & careful_reader::page_mask)) be_sure_of_page(at);
+    }
 
     bool ok() const noexcept { return ok_; }
     bool more() const noexcept { return ok_ && at_ < end_; }
@@ -141,9 +143,13 @@ class dwarf_cursor {
             return T{};
         }
         at_ += sizeof(T);
-        sure_ = ((at_ - 1) & careful_reader::page_mask) + careful_reader::page_size;
-        if (sure_ > end_) sure_ = end_;
+        be_sure_of_page(at_ - 1);
         return number;
+    }
+
+    void be_sure_of_page(std::uintptr_t inside) noexcept {
+        sure_ = (inside & careful_reader::page_mask) + careful_reader::page_size;
+        if (sure_ > end_) sure_ = end_;
     }
 
     // Bits beyond 64 are dropped: numbers may be padded.

@@ -37,6 +37,9 @@ class eh_frame {
   public:
     explicit eh_frame(work& budget) noexcept : budget_{budget} {}
 
+    // Reads everything that belongs to an object.
+    careful_reader& memory() noexcept { return memory_; }
+
     bool find(module_info const& module, std::uintptr_t address, frame_entry& entry) noexcept {
         if (!module.holds(address)) return false;
         if (!module.holds(module.eh_frame_hdr)) return scan(module, recognised(module), address, entry);
@@ -59,7 +62,7 @@ class eh_frame {
     };
 
     bool read_header(module_info const& module) noexcept {
-        dwarf_cursor at{search_, budget_, module.eh_frame_hdr, module.end};
+        dwarf_cursor at{memory_, budget_, module.eh_frame_hdr, module.end};
         std::uint8_t const version = at.byte();
         std::uint8_t const records_encoding = at.byte();
         std::uint8_t const count_encoding = at.byte();
@@ -81,7 +84,7 @@ class eh_frame {
         while (count > 0) {
             std::uint64_t const half = count / 2;
             table_row row{};
-            if (!budget_.spend() || !search_.read(table + half * sizeof(row), row)) return 0;
+            if (!budget_.spend() || !memory_.read(table + half * sizeof(row), row)) return 0;
             if (base + static_cast<std::uintptr_t>(std::intptr_t{row.code}) <= address) {
                 best = base + static_cast<std::uintptr_t>(std::intptr_t{row.entry});
                 table += (half + 1) * sizeof(row);
@@ -98,7 +101,7 @@ class eh_frame {
         while (module.holds(record)) {
             std::uintptr_t next = record;
             if (!passes_by(record, address, next)) {
-                dwarf_cursor at{records_, budget_, record, module.end};
+                dwarf_cursor at{memory_, budget_, record, module.end};
                 if (!open_record(at)) return false;
                 bool const describes_code = at.take<std::uint32_t>() != 0;
                 if (describes_code && read_entry(module, record, entry) && entry.covers(address)) return true;
@@ -120,7 +123,7 @@ class eh_frame {
             std::uint32_t bytes;
         } start{};
         if (shared_at_ == 0 || kept_.encoding != relative_4_bytes || !budget_.spend() ||
-            !records_.read(record, start) || start.length < sizeof(start) || start.length == 0xffff'ffff)
+            !memory_.read(record, start) || start.length < sizeof(start) || start.length == 0xffff'ffff)
             return false;
         if (start.distance == 0) return false;
         std::uintptr_t const begin = record + 8 + static_cast<std::uintptr_t>(std::intptr_t{start.begin});
@@ -136,7 +139,7 @@ class eh_frame {
         recognised_in_ = module.begin;
         recognised_ = 0;
         unsigned left = 2'000'000;
-        detail::any_segment(module.begin, search_, [&](ElfW(Phdr) const& segment) noexcept {
+        detail::any_segment(module.begin, memory_, [&](ElfW(Phdr) const& segment) noexcept {
             if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0) return false;
             std::uintptr_t const begin = (module.bias + segment.p_vaddr + 7) & ~std::uintptr_t{7};
             for (std::uintptr_t at = begin; at - begin < segment.p_memsz && module.holds(at); at += 8) {
@@ -155,7 +158,7 @@ class eh_frame {
         struct {
             std::uint32_t length, id;
         } start{};
-        if (!budget_.spend() || !records_.read(record, start)) return false;
+        if (!budget_.spend() || !memory_.read(record, start)) return false;
         if (start.id != 0 || start.length < 8 || start.length > 64) return false;
         std::uintptr_t const next = record + sizeof(start.length) + start.length;
         frame_entry entry{};
@@ -172,7 +175,7 @@ class eh_frame {
 
     bool read_entry(module_info const& module, std::uintptr_t record, frame_entry& entry) noexcept {
         if (!module.holds(record)) return false;
-        dwarf_cursor at{records_, budget_, record, module.end};
+        dwarf_cursor at{memory_, budget_, record, module.end};
         if (!open_record(at)) return false;
         std::uintptr_t const field = at.at();
         std::uint32_t const distance = at.take<std::uint32_t>();
@@ -197,7 +200,7 @@ class eh_frame {
     }
 
     bool parse_shared(module_info const& module, std::uintptr_t record, frame_entry& entry) noexcept {
-        dwarf_cursor at{shared_, budget_, record, module.end};
+        dwarf_cursor at{memory_, budget_, record, module.end};
         if (!open_record(at) || at.take<std::uint32_t>() != 0) return false;
         std::uint8_t const version = at.byte();
         if (version != 1 && version != 3 && version != 4) return false;
@@ -252,11 +255,8 @@ class eh_frame {
         return at.ok();
     }
 
-    // One page memory each, so that the three places a look-up jumps between do not evict one another.
     work& budget_;
-    careful_reader search_{budget_};
-    careful_reader records_{budget_};
-    careful_reader shared_{budget_};
+    careful_reader memory_{budget_};
     header header_{};
     frame_entry kept_{};
     std::uintptr_t shared_at_ = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Reading memory that may not be there.
 //
-// Runs in the handler. A reader asks the kernel before it touches a page, and remembers the last page that
+// Runs in the handler. A reader asks the kernel before it touches a page, and remembers the last pages that
 // answered.
 #pragma once
 
@@ -68,6 +68,12 @@ class careful_reader {
         return true;
     }
 
+    // True if the page has answered before. Page 0 never has: it is how an unused place looks.
+    bool is_known(std::uintptr_t page) const noexcept {
+        std::size_t const place = place_of(page);
+        return page != 0 && (known_[place] == page || known_[place ^ 1] == page);
+    }
+
     void forget() noexcept {
         for (std::uintptr_t& each : known_) each = 0;
     }
@@ -96,22 +102,22 @@ class careful_reader {
         for (; bytes != 0; --bytes) *out++ = load<unsigned char>(address++);
     }
 
-    // Page 0 is never known: it is how an unused place looks.
-    bool is_known(std::uintptr_t page) const noexcept {
-        return page != 0 && known_[(page / page_size) % places] == page;
-    }
+    static std::size_t place_of(std::uintptr_t page) noexcept { return (page / page_size) % places; }
 
-    bool page_readable(std::uintptr_t page) noexcept {
+    bool page_readable(std::uintptr_t page) noexcept { return is_known(page) || ask(page); }
+
+    // A page has two places, so that two of which a walk needs both do not evict one another.
+    __attribute__((noinline)) bool ask(std::uintptr_t page) noexcept {
         if (page == 0) return false;
-        std::uintptr_t& known = known_[(page / page_size) % places];
-        if (known == page) return true;
         if (pays_ != nullptr && !pays_->spend(work_of_question)) return false;
         if (!readable(page)) return false;
-        known = page;
+        std::size_t const place = place_of(page);
+        if (known_[place] != 0) known_[place ^ 1] = known_[place];
+        known_[place] = page;
         return true;
     }
 
-    static constexpr std::size_t places = 8;
+    static constexpr std::size_t places = 16;
     std::uintptr_t known_[places]{};
     work* pays_ = nullptr;
 };

@@ -144,6 +144,50 @@ inline module_info module_of(std::uintptr_t pc) noexcept {
     return module_of(pc, memory);
 }
 
+// Where an object lies, and a number that another one in its place hardly has. Takes less time than to know more.
+struct object_place {
+    std::uintptr_t begin, end;
+    std::uint64_t identity;
+
+    bool holds(std::uintptr_t address) const noexcept { return begin <= address && address < end; }
+};
+
+inline object_place place_of_object(std::uintptr_t pc, careful_reader& memory) noexcept {
+    detail::found_object object{};
+    if (!libc_finds_objects() || detail::find_object(reinterpret_cast<void*>(pc), &object) != 0) {
+        module_info const found = module_of(pc, memory);
+        if (!found.found) return {};
+        object.map_start = reinterpret_cast<void*>(found.begin);
+        object.map_end = reinterpret_cast<void*>(found.end);
+        object.eh_frame = reinterpret_cast<void*>(found.eh_frame_hdr);
+    }
+    object_place place{reinterpret_cast<std::uintptr_t>(object.map_start),
+                       reinterpret_cast<std::uintptr_t>(object.map_end), 0};
+    std::uintptr_t const parts[] = {place.begin, place.end, reinterpret_cast<std::uintptr_t>(object.link),
+                                    reinterpret_cast<std::uintptr_t>(object.eh_frame)};
+    for (std::uintptr_t const each : parts) {
+        place.identity = (place.identity ^ each) * 0x9e37'79b9'7f4a'7c15;
+        place.identity ^= place.identity >> 29;
+    }
+    return place;
+}
+
+// The objects that one walk meets: it goes to and fro between two, most of the time.
+class last_objects {
+  public:
+    object_place const& of(std::uintptr_t address, careful_reader& memory) noexcept {
+        if (now_.holds(address)) return now_;
+        object_place const before = now_;
+        now_ = other_.holds(address) ? other_ : place_of_object(address, memory);
+        other_ = before;
+        return now_;
+    }
+
+  private:
+    object_place now_{};
+    object_place other_{};
+};
+
 // True if `address` lies in a segment of `module` that was mapped to be executed. An object that does not
 // show its headers gets the benefit of the doubt.
 inline bool executable_in(module_info const& module, std::uintptr_t address,

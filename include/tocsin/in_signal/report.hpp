@@ -29,6 +29,7 @@ class report {
         std::uint64_t const start = monotonic();
         late_for_captures_ = start + capture_budget;
         desk_.names.clear(start + naming_budget);
+        desk_.captures.rows.begin_pass();
         find_program();
         find_overflow_of_stack();
         Form::title(sheet_);
@@ -103,7 +104,7 @@ class report {
         if (order_.context == nullptr && order_.from == nullptr) return;
         careful_reader memory;
         registers const from = order_.context != nullptr ? registers_of(*order_.context) : *order_.from;
-        to.walked = unwind(from, to.frames, frames_, memory);
+        to.walked = unwind(from, to.frames, frames_, memory, &desk_.captures.rows);
         to.source = stack_source::signalled;
     }
 
@@ -154,7 +155,7 @@ class report {
         if (thread == self) return capture_first(thread, true);
         if (crash_note const* const crash = desk_.waiting.of_thread(thread)) {
             careful_reader memory;
-            to.walked = unwind(crash->from, to.frames, frames_, memory);
+            to.walked = unwind(crash->from, to.frames, frames_, memory, &desk_.captures.rows);
             to.source = stack_source::signalled;
             return;
         }

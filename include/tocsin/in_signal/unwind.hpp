@@ -18,9 +18,11 @@
 #pragma once
 
 #include <tocsin/in_signal/call_frame.hpp>
+#include <tocsin/in_signal/call_sites.hpp>
 #include <tocsin/in_signal/dwarf_expression.hpp>
 #include <tocsin/in_signal/eh_frame.hpp>
 #include <tocsin/in_signal/frames.hpp>
+#include <tocsin/in_signal/known_rows.hpp>
 #include <tocsin/in_signal/module.hpp>
 #include <tocsin/in_signal/registers.hpp>
 
@@ -35,7 +37,8 @@ namespace detail {
 
 class walker {
   public:
-    walker(registers const& from, careful_reader& stack) noexcept : now_{from}, stack_{stack} {}
+    walker(registers const& from, careful_reader& stack, known_rows* rows) noexcept
+        : now_{from}, stack_{stack}, rows_{rows}, pass_{rows != nullptr ? rows->pass() : 0} {}
 
     walk run(frame* out, std::size_t limit) noexcept {
         walk done{};
@@ -61,6 +64,11 @@ class walker {
 
     // To the caller. False, and why, if there is none.
     bool up(ending& why) noexcept {
+        if (rows_ != nullptr) {
+            found const shortly = by_known_row();
+            why = ending::end_of_stack;
+            if (shortly != found::nothing) return shortly == found::caller;
+        }
         registers next = now_;
         found result = has_row() ? by_row(next) : found::nothing;
         if (result == found::nothing) {
@@ -95,6 +103,16 @@ class walker {
         return module_;
     }
 
+    // By a row that this walk or another has needed before; if there is none, nothing has changed.
+    found by_known_row() noexcept {
+        std::uintptr_t const address = looked_up();
+        short_row row;
+        if (!budget_.spend() || !rows_->find(address, known_rows::tag(pass_, objects_.of(address, headers_)), row))
+            return found::nothing;
+        if (row.outermost()) return found::end_of_stack;
+        return to_caller(row, now_, stack_) ? found::caller : found::nothing;
+    }
+
     // Finds the table row of the current frame. Recursion asks for the same one again and again.
     bool has_row() noexcept { return find_row(looked_up()); }
 
@@ -104,7 +122,15 @@ class walker {
         row_is_good_ = tables_.find(module_for(address), address, entry_) &&
                        entry_.return_column == machine::return_register &&
                        rules_.row_for(entry_, address, instructions_, budget_, row_);
+        if (rows_ != nullptr && row_is_good_) keep_row(address);
         return row_is_good_;
+    }
+
+    // Not where a trampoline may be.
+    void keep_row(std::uintptr_t address) noexcept {
+        short_row row;
+        if (entry_.signal_frame || entry_.end == address + 1 || !row.take(row_)) return;
+        rows_->keep(address, known_rows::tag(pass_, objects_.of(address, headers_)), row);
     }
 
     found by_row(registers& next) noexcept {
@@ -182,7 +208,7 @@ class walker {
     found without_row(registers& next) noexcept {
         if (through_trampoline(next)) return found::interrupted;
         if (now_.signal_frame && after_bad_call(next)) return found::caller;
-        if (now_.signal_frame || plausible(now_.pc)) {
+        if (now_.signal_frame || calls_.plausible(now_.pc)) {
             if (now_.signal_frame && !now_.knows(machine::frame_register))
                 guess_frame_pointer(0, sizeof(frame_record));
             if (!now_.signal_frame && by_call_target(next)) return found::caller;
@@ -207,7 +233,7 @@ class walker {
     bool after_bad_call(registers& next) noexcept {
         if (!machine::call_moves_stack) {
             constexpr unsigned link = machine::return_register;
-            if (!now_.knows(link) || !plausible(now_.value[link])) return false;
+            if (!now_.knows(link) || !calls_.plausible(now_.value[link])) return false;
             next.pc = now_.value[link];
             return true;
         }
@@ -216,7 +242,7 @@ class walker {
         for (unsigned pushed = 0; pushed <= most_pushed; ++pushed) {
             std::uintptr_t const at = now_.sp() + pushed * sizeof(std::uintptr_t);
             std::uintptr_t back = 0;
-            if (!stack_.read(at, back) || !plausible(back)) continue;
+            if (!stack_.read(at, back) || !calls_.plausible(back)) continue;
             next.pc = back;
             next.set(machine::stack_register, at + sizeof(back));
             return true;
@@ -250,7 +276,7 @@ class walker {
         std::uintptr_t const at = now_.value[machine::frame_register];
         if (at < now_.sp() || at - now_.sp() > farthest_frame_pointer) return false;
         frame_record record{};
-        if (!read_record(at, record) || !plausible(record.back)) return false;
+        if (!read_record(at, record) || !calls_.plausible(record.back)) return false;
         next.pc = record.back;
         next.set(machine::frame_register, record.caller);
         next.set(machine::stack_register, at + sizeof(record));
@@ -267,25 +293,6 @@ class walker {
 
     bool read_record(std::uintptr_t at, frame_record& record) noexcept {
         return at % sizeof(std::uintptr_t) == 0 && stack_.read(at, record);
-    }
-
-    // A call stands in front of `back`; if an object holds it, then among its code.
-    bool plausible(std::uintptr_t back) noexcept {
-        back = machine::without_signature(back);
-        unsigned char before[machine::longest_call];
-        if (!read_before(back, before) || !machine::ends_with_call(before)) return false;
-        module_info const other = module_.holds(back - 1) ? module_ : module_of(back - 1, headers_);
-        return !other.found || executable_in(other, back - 1, headers_);
-    }
-
-    // The last bytes in front of `back`; zeroes for those on a page before it that cannot be read.
-    bool read_before(std::uintptr_t back, unsigned char (&before)[machine::longest_call]) noexcept {
-        if (back < sizeof(before) || !budget_.spend()) return false;
-        if (code_.read(back - sizeof(before), before)) return true;
-        std::size_t const here = back % 4096;
-        if (here == 0 || here >= sizeof(before)) return false;
-        __builtin_memset(before, 0, sizeof(before));
-        return code_.read_bytes(back - here, before + sizeof(before) - here, here);
     }
 
     // The current function needs its frame pointer and nobody knows it. Take, above the stack pointer, the
@@ -316,17 +323,18 @@ class walker {
     // 2: nobody knows where it went, and another call follows. 1: one of the two.
     unsigned rank_of(std::uintptr_t at, frame_record const& record, std::uintptr_t function,
                      std::uintptr_t size) noexcept {
-        if (!plausible(record.back)) return 0;
+        if (!calls_.plausible(record.back)) return 0;
         // A caller that needs no frame pointer may have any number in its register.
         bool const is_pointer = record.caller <= 1  // what threads start with
                                 || (record.caller > at && record.caller - at <= farthest_frame_pointer);
         lead const callers = follow(at + size, record);
         if (!is_pointer && callers == lead::nowhere) return 0;
-        std::uintptr_t const target = callee(machine::without_signature(record.back));
+        std::uintptr_t const target = calls_.callee(machine::without_signature(record.back));
         if (target != 0 && target == function) return best_of_all;
         if (target == 0 && callers == lead::to_the_end) return best_of_all;
         frame_record above{};
-        bool const followed = callers != lead::nowhere || (read_record(record.caller, above) && plausible(above.back));
+        bool const followed =
+            callers != lead::nowhere || (read_record(record.caller, above) && calls_.plausible(above.back));
         return (target == 0 ? 1U : 0U) + (followed ? 1U : 0U);
     }
 
@@ -347,7 +355,7 @@ class walker {
             std::uintptr_t const cfa = (by_pointer ? pointer : sp) + row_.cfa_offset;
             if (cfa <= sp || cfa - sp > farthest_frame_pointer) return here;
             if (row_.kind[back] != rule::saved_at || !stack_.read(cfa + row_.operand[back], pc)) return here;
-            if (!plausible(pc)) return here;
+            if (!calls_.plausible(pc)) return here;
             if (row_.kind[machine::frame_register] == rule::saved_at &&
                 !stack_.read(cfa + row_.operand[machine::frame_register], pointer))
                 return here;
@@ -356,29 +364,20 @@ class walker {
         return lead::on;
     }
 
-    // Where the call in front of `back` went: directly, by way of a procedure table or through a pointer at a
-    // fixed place. 0 if that cannot be told.
-    std::uintptr_t callee(std::uintptr_t back) noexcept {
-        unsigned char before[machine::longest_call];
-        if (!read_before(back, before)) return 0;
-        std::uintptr_t target = machine::call_target(before, back);
-        std::uintptr_t slot = machine::call_slot(before, back);
-        unsigned char stub[machine::longest_stub];
-        if (target != 0 && code_.read(target, stub)) slot = machine::stub_slot(stub, target);
-        if (slot != 0 && !headers_.read(slot, target)) return 0;
-        return target;
-    }
-
     registers now_;
     careful_reader& stack_;
+    known_rows* rows_;
+    std::uint64_t pass_;
     work budget_{most_work};
-    careful_reader code_{budget_};
-    careful_reader headers_{budget_};
-    careful_reader instructions_{budget_};
     eh_frame tables_{budget_};
+    careful_reader& headers_{tables_.memory()};
+    call_sites calls_{budget_, headers_};
+    careful_reader& code_{calls_.code()};
+    careful_reader& instructions_{tables_.memory()};
+    last_objects objects_;
     module_info module_{};
     frame_entry entry_{};
-    frame_row row_{};
+    frame_row row_;  // once row_is_good_
     call_frame rules_;
     std::uintptr_t row_address_ = 0;
     unsigned stack_changes_ = 0;
@@ -388,10 +387,10 @@ class walker {
 
 }  // namespace detail
 
-// Stores the first `limit` frames, `from` included, and counts the others.
+// Stores the first `limit` frames, `from` included, and counts the others. Rows that are known are not looked up.
 __attribute__((noinline)) inline walk unwind(registers const& from, frame* out, std::size_t limit,
-                                             careful_reader& stack) noexcept {
-    return detail::walker{from, stack}.run(out, limit);
+                                             careful_reader& stack, known_rows* rows = nullptr) noexcept {
+    return detail::walker{from, stack, rows}.run(out, limit);
 }
 
 }  // namespace tocsin::in_signal
