@@ -247,7 +247,7 @@ void named() {
     if (faulthandler.installed())
         all.peer("faulthandler (100 threads at most)", [&] { return faulthandler.turn() / 1e6; });
     else
-        all.absent("python3");
+        all.absent("faulthandler");
     for (char const* const elsewhere : {"threadstacks", "Go", "JVM"}) all.absent(elsewhere);
     all.ours("dump(fd)", target::at_most(5), [&] {
         double const start = wall_clock();

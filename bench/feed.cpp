@@ -174,7 +174,7 @@ void scopes(kernel_timers& timers) {
     if (faulthandler.installed())
         all.peer("faulthandler.dump_traceback_later + cancel", [&] { return python_dump_later(faulthandler); });
     else
-        all.absent("python3");
+        all.absent("faulthandler");
     all.ours("deadline here{1h}", target::times(1.1), [] { return each_call(calls * 10, [] { deadline here{1h}; }); },
              "where membarrier(2) is refused a fence is added, as in the row with one store sequentially consistent");
     all.row("a dump later, arm + cancel, the watcher running").floor_of("clock read and 2 stores");

@@ -166,7 +166,8 @@ def file_name(question):
 
 
 def draw_all(results, folder):
-    for question in dict.fromkeys(line['question'] for line in results.lines):
+    # growth is in the picture of what grows
+    for question in dict.fromkeys(line['question'] for line in results.lines if line['question'] != 'growth'):
         rows = [(row, lines) for (of, row), lines in results.rows().items() if of == question]
         curves = [(name, series) for (of, name), series in results.curves().items() if of == question]
         title = f'{question}: {table.QUESTIONS[question]}' if question in table.QUESTIONS else question
