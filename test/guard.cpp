@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "support/refuse_call.hpp"
 #include "support/signals.hpp"
 
 #include <tocsin/call.hpp>
@@ -406,39 +407,58 @@ TEST_CASE("a call may end the process by exit, with a static guard", "[guard]") 
     CHECK(result.exited(7));
 }
 
-TEST_CASE("when the destructor returns, nobody runs the guard's handler any more", "[guard]") {
-    in_child([] {
-        constexpr int removals = 20'000;
-        ::signal(SIGUSR1, SIG_IGN);
-        static in_signal::atomic<int> done;
-        static in_signal::atomic<int> late;
-        static in_signal::atomic<long> ran;
-        static in_signal::atomic<int> started;
-        struct guarded_state {
-            in_signal::atomic<int> alive{1};
-        };
-        std::vector<std::thread> storm;
-        for (int i = 0; i < 2; ++i)
-            storm.emplace_back([] {
-                started.fetch_add(1);
-                while (done.load() == 0) ::syscall(SYS_tgkill, ::getpid(), ::gettid(), SIGUSR1);
-            });
-        until([] { return started.load() == 2; });
-        for (int i = 0; i < removals || (ran.load() == 0 && i < 100 * removals); ++i) {
-            guarded_state here;
-            {
-                guard signals{on<SIGUSR1>(in_handler([at = &here](delivery const&) noexcept {
-                    for (int spin = 0; spin < 20; ++spin) in_signal::relax();
-                    if (at->alive.load() != 1) late.fetch_add(1);
-                    ran.fetch_add(1);
-                }))};
-            }
-            here.alive.store(-1);
+namespace {
+
+// Two threads send themselves signals all the time; guards come and go on a third.
+void remove_in_a_storm(int removals, void (*before_each)(int)) {
+    ::signal(SIGUSR1, SIG_IGN);
+    static in_signal::atomic<int> done;
+    static in_signal::atomic<int> late;
+    static in_signal::atomic<long> ran;
+    static in_signal::atomic<int> started;
+    struct guarded_state {
+        in_signal::atomic<int> alive{1};
+    };
+    std::vector<std::thread> storm;
+    for (int i = 0; i < 2; ++i)
+        storm.emplace_back([] {
+            started.fetch_add(1);
+            while (done.load() == 0) ::syscall(SYS_tgkill, ::getpid(), ::gettid(), SIGUSR1);
+        });
+    until([] { return started.load() == 2; });
+    for (int i = 0; i < removals || (ran.load() == 0 && i < 100 * removals); ++i) {
+        before_each(i);
+        guarded_state here;
+        {
+            guard signals{on<SIGUSR1>(in_handler([at = &here](delivery const&) noexcept {
+                for (int spin = 0; spin < 20; ++spin) in_signal::relax();
+                if (at->alive.load() != 1) late.fetch_add(1);
+                ran.fetch_add(1);
+            }))};
         }
-        done.store(1);
-        for (std::thread& each : storm) each.join();
-        require_in_child(late.load() == 0);
-        require_in_child(ran.load() != 0);
+        here.alive.store(-1);
+    }
+    done.store(1);
+    for (std::thread& each : storm) each.join();
+    require_in_child(late.load() == 0);
+    require_in_child(ran.load() != 0);
+}
+
+}  // namespace
+
+TEST_CASE("when the destructor returns, nobody runs the guard's handler any more", "[guard]") {
+    in_child([] { remove_in_a_storm(20'000, [](int) {}); }, milliseconds{60'000});
+}
+
+// Where other threads cannot be made to pass a barrier, each has one of its own.
+TEST_CASE("nor where membarrier is refused, from the beginning or once guards have come and gone", "[guard]") {
+    int const from = GENERATE(0, 500);
+    static int refused_from;
+    refused_from = from;
+    in_child([] {
+        remove_in_a_storm(3'000, [](int i) {
+            if (i == refused_from) refuse_call(SYS_membarrier, EPERM);
+        });
     }, milliseconds{60'000});
 }
 

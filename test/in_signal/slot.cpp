@@ -54,6 +54,38 @@ TEST_CASE("who finds no free cell is counted in the slot", "[slot]") {
     CHECK(of.crowd.load() == 0);
 }
 
+TEST_CASE("a thread that has a cell of its own marks that one", "[slot]") {
+    auto in = std::make_unique<table>();
+    own_cell* const mine = find_own_cell(*in, thread_pointer());
+    REQUIRE(mine != nullptr);
+    CHECK(mine->owner.load() == 0);
+    mine->owner.store(thread_pointer());
+    CHECK(find_own_cell(*in, thread_pointer()) == mine);
+    mine->holder.store(inside::tag(SIGUSR1));
+    {
+        inside here{*mine, in->slots[SIGUSR1]};
+        CHECK(held(*in) == 0);
+        CHECK(mine->holder.load() == inside::tag(SIGUSR1));
+        here.leave();
+        CHECK(mine->holder.load() == 0);
+    }
+    CHECK(mine->owner.load() == thread_pointer());
+}
+
+TEST_CASE("a thread whose place is taken finds the next one, and none when all are", "[slot]") {
+    auto in = std::make_unique<table>();
+    own_cell* const first = find_own_cell(*in, thread_pointer());
+    first->owner.store(1);
+    own_cell* const second = find_own_cell(*in, thread_pointer());
+    REQUIRE(second != nullptr);
+    CHECK(second != first);
+    second->owner.store(thread_pointer());
+    CHECK(find_own_cell(*in, thread_pointer()) == second);
+    second->owner.store(1);
+    for (own_cell& each : in->own) each.owner.store(1);
+    CHECK(find_own_cell(*in, thread_pointer()) == nullptr);
+}
+
 TEST_CASE("marks of different threads and signals differ", "[slot]") {
     std::uintptr_t const mine = inside::tag(SIGUSR1);
     std::uintptr_t other = 0;

@@ -166,12 +166,22 @@ TEST_CASE("a claim that ignores the signal comes and goes above one that handles
             1000);
 }
 
+TEST_CASE("where no cell may be owned, a withdrawal waits for threads in shared ones", "[registry_model]") {
+    explore({{&comes_and_goes<1>, nullptr, nullptr},
+             2,
+             3,
+             &settled,
+             [] { now.table.cells_may_be_owned.store(0); }},
+            1000);
+}
+
 TEST_CASE("a withdrawal waits for threads that found no free cell", "[registry_model]") {
     explore({{&comes_and_goes<1>, nullptr, nullptr},
              2,
              3,
              &settled,
              [] {
+                 now.table.cells_may_be_owned.store(0);
                  std::uintptr_t const of_another_signal = std::uintptr_t{1} << 57 | 1U << 12;
                  for (in_signal::cell& each : now.table.cells) each.holder.store(of_another_signal);
              }},
@@ -384,7 +394,10 @@ TEST_CASE("a forked child can withdraw and claim wherever the other thread was",
              1,
              4,
              &settled_in_child,
-             &comes<1>},
+             [] {
+                 now.table.cells_may_be_owned.store(0);
+                 claim(1);
+             }},
             1000);
 }
 

@@ -56,11 +56,16 @@ inline bool fresh_from_kernel(arrival const& a, std::uintptr_t frame) noexcept {
     return reinterpret_cast<std::uintptr_t>(a.info) - frame < largest_frame;
 }
 
+// The frame of whoever begins with a delivery: what a foreign handler is called from lies below it, and a foreign
+// handler that calls us above it.
+[[gnu::always_inline]] inline std::uintptr_t frame_here() noexcept {
+    return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+}
+
 // The foreign handler of this slot that is calling us right now, or null: of several, the innermost. A mark whose
 // frame lies below ours was left by a handler that never returned (siglongjmp): it is cleared.
-__attribute__((noinline, cold)) inline link const* calling(arrival& a, slot& of) noexcept {
+__attribute__((noinline, cold)) inline link const* calling(arrival& a, slot& of, std::uintptr_t frame) noexcept {
     std::uintptr_t const self = thread_pointer();
-    auto const frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
     mark const* innermost = nullptr;
     for (mark& candidate : a.in->marks) {
         if (candidate.thread.load() != self) continue;
@@ -81,8 +86,9 @@ __attribute__((noinline, cold)) inline link const* calling(arrival& a, slot& of)
 }
 
 // The same, if there is any at all: where no foreign handler is being called, that is one load.
-__attribute__((noinline, cold)) inline link* link_behind_caller(arrival& a, slot& of, link* newest) noexcept {
-    link const* const caller = calling(a, of);
+__attribute__((noinline, cold)) inline link* link_behind_caller(arrival& a, slot& of, link* newest,
+                                                                std::uintptr_t frame) noexcept {
+    link const* const caller = calling(a, of, frame);
     if (caller == nullptr) return newest;
     for (link* at = newest; at != nullptr; at = at->older.load())
         if (at == caller) return at->older.load();
@@ -90,9 +96,9 @@ __attribute__((noinline, cold)) inline link* link_behind_caller(arrival& a, slot
 }
 
 // Where the walk begins: at the newest claim, or behind the foreign handler that passes the signal on to us.
-inline link* first_link(arrival& a, slot& of) noexcept {
+inline link* first_link(arrival& a, slot& of, std::uintptr_t frame) noexcept {
     link* const newest = of.newest.load();
-    return a.in->marks_set.load() == 0 ? newest : link_behind_caller(a, of, newest);
+    return a.in->marks_set.load() == 0 ? newest : link_behind_caller(a, of, newest, frame);
 }
 
 // Calls a handler that is not ours as the kernel would have: its mask, its flags, the original siginfo and
@@ -132,12 +138,10 @@ __attribute__((noinline, cold)) inline void meet_foreign(arrival& a, link& which
     if (a.asked == verdict::chain_or_default || is_fault(a.signal)) take_default(a);
 }
 
-// True if a claim dealt with the signal; false if only foreign dispositions were there.
-inline bool deliver(arrival& a) noexcept {
-    slot& of = a.in->slots[a.signal];
-    inside here{*a.in, of, a.signal};
-    bool claimed = false;
-    for (link* at = first_link(a, of); at != nullptr; at = at->older.load()) {
+// Walks the chain from here on; the thread is inside. True if a claim has dealt with the signal; false if only foreign
+// dispositions were there.
+inline bool walk_chain(arrival& a, link* at, bool claimed, inside& here) noexcept {
+    for (; at != nullptr; at = at->older.load()) {
         if (!at->is_claim()) {
             if (claimed || !a.simulated) meet_foreign(a, *at, here);
             return claimed;
@@ -152,6 +156,12 @@ inline bool deliver(arrival& a) noexcept {
     return claimed;
 }
 
+inline bool deliver(arrival& a) noexcept {
+    slot& of = a.in->slots[a.signal];
+    inside here{*a.in, of, a.signal};
+    return walk_chain(a, first_link(a, of, frame_here()), false, here);
+}
+
 // A fault may be the end of a step of a report, instead of a delivery. Apart, so that other signals do not pay for it.
 [[gnu::visibility("hidden"), gnu::noinline]] inline void enter_by_fault(int signal, siginfo_t* info,
                                                                         void* context) noexcept {
@@ -162,13 +172,65 @@ inline bool deliver(arrival& a) noexcept {
     errno = kept;
 }
 
-[[gnu::visibility("hidden")]] inline void enter(int signal, siginfo_t* info, void* context) noexcept {
-    if (is_fault(signal)) return enter_by_fault(signal, info, context);
+// The thread's own cell, which it takes if it has none and there is one left; libc's errno of the copy of the library
+// whose entry this is goes with it.
+[[gnu::visibility("hidden"), gnu::noinline]] inline own_cell* take_own_cell(table& in, std::uintptr_t self) noexcept {
+    if (in.cells_may_be_owned.load_relaxed() == 0) return nullptr;
+    for (;;) {
+        own_cell* const found = find_own_cell(in, self);
+        bool const mine = found != nullptr && found->owner.load_relaxed() == self;
+        // Sequentially consistent: a removal that sees no owner here needs no barrier, and is seen by this thread.
+        if (found != nullptr && !mine && !found->owner.replace(0, self)) continue;
+        if (found != nullptr) found->errno_of_owner = &errno;
+        return found;
+    }
+}
+
+// In a cell that is shared: every cell is taken, or the thread's own is in use, by a handler that this one interrupts.
+[[gnu::visibility("hidden"), gnu::noinline]] inline void enter_by_shared_cell(arrival& a) noexcept {
     int& current = errno;
     int const kept = current;
-    arrival a{signal, info, static_cast<ucontext_t*>(context), the_table.load_acquire()};
     if (!is_interruption(a)) deliver(a);
     current = kept;
+}
+
+// What is not over after the newest claim has run, or does not begin with a claim.
+[[gnu::visibility("hidden"), gnu::noinline]] inline void walk_chain_on(arrival& a, slot& of, own_cell& marked,
+                                                                 link* behind) noexcept {
+    inside here{marked, of};
+    if (behind != nullptr)
+        walk_chain(a, behind->older.load(), true, here);
+    else
+        walk_chain(a, first_link(a, of, frame_here()), false, here);
+}
+
+// The way of most deliveries has no call but that of the newest claim's program, and no read-modify-write.
+[[gnu::visibility("hidden")]] inline void enter(int signal, siginfo_t* info, void* context) noexcept {
+    if (is_fault(signal)) return enter_by_fault(signal, info, context);
+    arrival a{signal, info, static_cast<ucontext_t*>(context), the_table.load_acquire()};
+    table& in = *a.in;
+    std::uintptr_t const self = thread_pointer();
+    own_cell* own = &in.own[first_cell(self) % own_count];
+    if (own->owner.load_relaxed() != self) own = take_own_cell(in, self);
+    if (own == nullptr || own->holder.load_relaxed() != 0) return enter_by_shared_cell(a);
+    if (is_interruption(a)) return;
+    int* const current = own->errno_of_owner;
+    int const kept = *current;
+    own->holder.store_relaxed(inside::tag(signal, self));
+    // What follows may be read before others see the store: whoever takes a link out makes it visible.
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    slot& of = in.slots[signal];
+    link* const newest = of.newest.load();
+    link* ran = nullptr;
+    if (newest != nullptr && newest->is_claim() && in.marks_set.load() == 0) {
+        ran = newest;
+        a.asked = ran->run(*ran, a);
+    }
+    if (ran != nullptr && a.asked == verdict::done)
+        own->holder.store_release(0);
+    else
+        walk_chain_on(a, of, *own, ran);
+    *current = kept;
 }
 
 }  // namespace tocsin::in_signal

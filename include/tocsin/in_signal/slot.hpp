@@ -73,6 +73,18 @@ struct alignas(64) cell {
 };
 inline constexpr unsigned cell_count = 64;
 
+// The same for a thread that has it for good, so that it marks itself by a store alone: no read-modify-write, no fence.
+// Whoever removes a link makes every running thread pass a barrier before it looks (posix/registry.hpp). The cell is
+// for one signal at a time, for what the kernel delivers, and for the threads that come first; else the thread takes
+// a cell of those above. Threads that share one thread pointer and run at the same time (clone(2) without
+// CLONE_SETTLS) are one thread here, as they are to libc.
+struct alignas(64) own_cell {
+    atomic<std::uintptr_t> owner;   // thread pointer; 0 until somebody takes it. It stays when the thread ends.
+    atomic<std::uintptr_t> holder;  // as in `cell`; only its thread writes it
+    int* errno_of_owner;            // at the same place from the thread pointer always: libc's own storage is static
+};
+inline constexpr unsigned own_count = 64;
+
 // A call of a foreign handler that is still going on. If that handler calls our entry, the chain is continued
 // behind it instead of starting again.
 struct mark {
@@ -122,6 +134,8 @@ struct table {
     atomic<struct thread_record*> threads;  // what threads have said of themselves, newest first; never freed
     slot slots[slot_count];
     cell cells[cell_count];
+    atomic<std::uint32_t> cells_may_be_owned;  // membarrier(2) is there
+    own_cell own[own_count];
 };
 
 // Where this process stands to the one that a guard was built in.
@@ -157,21 +171,39 @@ struct arrival {
     }
 };
 
+inline unsigned first_cell(std::uintptr_t self) noexcept {
+    return static_cast<unsigned>((self >> 6) ^ (self >> 12) ^ (self >> 22));
+}
+
+// The own cell of a thread, or the free one where the search for it ends; null if there is neither. Cells are never
+// given back, so that a search ends at the first free one.
+inline own_cell* find_own_cell(table& in, std::uintptr_t self) noexcept {
+    unsigned const start = first_cell(self);
+    for (unsigned i = 0; i < own_count; ++i) {
+        own_cell& candidate = in.own[(start + i) % own_count];
+        std::uintptr_t const owner = candidate.owner.load();
+        if (owner == self || owner == 0) return &candidate;
+    }
+    return nullptr;
+}
+
 // Marks this thread as being inside a slot, so that the removal of a link can wait for it.
 class inside {
   public:
     inside(table& in, slot& of, int signal) noexcept : slot_{of} {
         std::uintptr_t const self = tag(signal);
-        auto const start = static_cast<unsigned>((self >> 6) ^ (self >> 12) ^ (self >> 22));
+        unsigned const start = first_cell(self);
         for (unsigned i = 0; i < cell_count; ++i) {
             cell& candidate = in.cells[(start + i) % cell_count];
             if (candidate.holder.load_relaxed() == 0 && candidate.holder.replace(0, self)) {
-                cell_ = &candidate;
+                holder_ = &candidate.holder;
                 return;
             }
         }
         of.crowd.fetch_add(1);
     }
+    // By the thread's own cell, which it has marked already.
+    inside(own_cell& marked, slot& of) noexcept : slot_{of}, holder_{&marked.holder} {}
     ~inside() { leave(); }
     inside(inside const&) = delete;
     inside& operator=(inside const&) = delete;
@@ -180,20 +212,20 @@ class inside {
     void leave() noexcept {
         if (left_) return;
         left_ = true;
-        if (cell_ != nullptr)
-            cell_->holder.store_release(0);
+        if (holder_ != nullptr)
+            holder_->store_release(0);
         else
             slot_.crowd.fetch_sub(1);
     }
 
     // Addresses of user space need 57 bits at most; the signal lies above them.
-    static std::uintptr_t tag(int signal) noexcept {
-        return thread_pointer() | static_cast<std::uintptr_t>(signal) << 57;
+    static std::uintptr_t tag(int signal, std::uintptr_t self = thread_pointer()) noexcept {
+        return self | static_cast<std::uintptr_t>(signal) << 57;
     }
 
   private:
     slot& slot_;
-    cell* cell_ = nullptr;
+    atomic<std::uintptr_t>* holder_ = nullptr;
     bool left_ = false;
 };
 

@@ -108,6 +108,21 @@ inline int futex_wake(std::uint32_t* word, int waiters) noexcept {
 
 inline void yield() noexcept { system_call(SYS_sched_yield); }
 
+inline void nap(long nanoseconds) noexcept {
+    timespec const moment{0, nanoseconds};
+    system_call(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, as_word(&moment), 0);
+}
+
+// membarrier(2), the commands of linux/membarrier.h: every running thread of the process passes a full barrier.
+inline bool knows_expedited_barrier() noexcept {
+    constexpr long query = 0;
+    constexpr long expedited = 1 << 3;
+    long const known = system_call(SYS_membarrier, query);
+    return known > 0 && (known & expedited) != 0;
+}
+inline long expedited_barrier() noexcept { return system_call(SYS_membarrier, 1 << 3); }
+inline long register_for_barrier() noexcept { return system_call(SYS_membarrier, 1 << 4); }
+
 // The mask that the thread has again when the handler returns. libc's sigset_t is larger than the kernel's,
 // which is its first word; sigaddset(3) and its relatives would enter the dynamic linker.
 inline kernel_set interrupted_mask(ucontext_t const& context) noexcept {

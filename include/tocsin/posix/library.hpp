@@ -71,6 +71,7 @@ namespace detail {
 [[gnu::visibility("hidden"), gnu::cold]] inline failure find_table(in_signal::table*& found) noexcept {
     return find_table([](in_signal::table& made) noexcept {
         made.operate = &own_operations;
+        made.cells_may_be_owned.store(in_signal::knows_expedited_barrier() ? 1 : 0);
         libc::atexit(&detail::note_exit);
         libc::pthread_atfork(nullptr, nullptr, &detail::note_fork);
     }, found);

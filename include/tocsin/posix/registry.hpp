@@ -23,7 +23,8 @@
 //   - A claim is linked before the kernel learns of it, and unlinked before the kernel forgets it. Whenever E is
 //     entered there is a link to run, and what it finds there is what the kernel holds or held a moment before.
 //   - A thread tells that it is inside before it reads the chain; a withdrawal unlinks before it looks who is
-//     inside. One of the two sees the other: when a withdrawal returns, nobody runs the link.
+//     inside. One of the two sees the other: when a withdrawal returns, nobody runs the link. Threads with a cell of
+//     their own do it without a barrier; the withdrawal makes them all pass one in between (pass_barrier).
 //   - What lives in the kernel and is not what the newest link put there is foreign, and stays. A disposition cannot
 //     be exchanged on condition: of two foreign handlers that come while one claim is withdrawn, in between its look
 //     at the kernel and its change, the second can find what was below the claim instead of the first. It stays.
@@ -53,6 +54,8 @@ using in_signal::table;
     constexpr std::uintptr_t thread_bits = (std::uintptr_t{1} << 57) - 1;
     for (in_signal::cell& each : in.cells)
         if ((each.holder.load() & thread_bits) != self) each.holder.store(0);
+    for (in_signal::own_cell& each : in.own)
+        if (each.owner.load() != self) each.holder.store(0);
     for (slot& each : in.slots) each.crowd.store(0);
 }
 
@@ -64,19 +67,50 @@ using in_signal::table;
     in.live_process->store(self);
 }
 
+// True if handlers have run on other threads that mark themselves without a read-modify-write.
+inline bool others_own_cells(table& in) noexcept {
+    std::uintptr_t const self = in_signal::thread_pointer();
+    for (in_signal::own_cell& each : in.own) {
+        std::uintptr_t const owner = each.owner.load();
+        if (owner != 0 && owner != self) return true;
+    }
+    return false;
+}
+
+// Every other thread passes a barrier: what it has stored before is visible, and what it reads after is new. The first
+// such call of a process registers it with the kernel, which takes some 15 ms then (membarrier(2)). If somebody has
+// taken the system call away since the table was made, as a sandbox does, threads go back to marks with a barrier of
+// their own. Those that are between their mark and their look at the slot are then given a time that is long enough
+// for any processor to be interrupted; there is nothing else left to ask.
+inline void pass_barrier(table& in) noexcept {
+    if (in_signal::expedited_barrier() == 0) return;
+    in_signal::register_for_barrier();
+    if (in_signal::expedited_barrier() == 0) return;
+    in.cells_may_be_owned.store(0);
+    for (in_signal::own_cell& each : in.own) each.owner.store(0);
+    in_signal::nap(20'000'000);
+}
+
+// Returns when what made a thread be inside is over.
+inline void wait_for_holder(table& in, in_signal::atomic<std::uintptr_t> const& holder, std::uintptr_t self,
+                            patience& turn) noexcept {
+    std::uintptr_t const seen = holder.load();
+    if (seen == self || seen >> 57 != self >> 57) return;
+    while (holder.load() == seen) {
+        if (turn.exhausted()) adopt_process(in);
+        turn.wait();
+    }
+}
+
 // Returns when no other thread is inside the slot that was inside when it was called.
 [[gnu::noinline, gnu::cold]] inline void wait_until_left(table& in, int signal) noexcept {
     std::uintptr_t const self = in_signal::inside::tag(signal);
-    std::uintptr_t const signal_bits = self >> 57;
     patience turn;
-    for (in_signal::cell& each : in.cells) {
-        std::uintptr_t const seen = each.holder.load();
-        if (seen == self || seen >> 57 != signal_bits) continue;
-        while (each.holder.load() == seen) {
-            if (turn.exhausted()) adopt_process(in);
-            turn.wait();
-        }
+    if (others_own_cells(in)) {
+        pass_barrier(in);
+        for (in_signal::own_cell& each : in.own) wait_for_holder(in, each.holder, self, turn);
     }
+    for (in_signal::cell& each : in.cells) wait_for_holder(in, each.holder, self, turn);
     while (in.slots[signal].crowd.load() > 0) {
         if (turn.exhausted()) adopt_process(in);
         turn.wait();

@@ -18,18 +18,13 @@ class patience {
         else if (rounds_ < 64)
             in_signal::yield();
         else
-            nap();
+            in_signal::nap(50'000);
         ++rounds_;
     }
     // True once waiting has become unusual; the naps since then have taken `naps` times 50 us or more.
     bool exhausted(unsigned naps = 0) const noexcept { return rounds_ >= 64 + naps; }
 
   private:
-    static void nap() noexcept {
-        timespec const moment{0, 50'000};
-        in_signal::system_call(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, in_signal::as_word(&moment), 0);
-    }
-
     unsigned rounds_ = 0;
 };
 

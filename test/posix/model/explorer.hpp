@@ -83,6 +83,7 @@ class explorer {
         std::memset(static_cast<void*>(&now), 0, sizeof now);
         std::memset(stacks, 0, sizeof stacks);
         now.operations.entry = &entry;
+        now.table.cells_may_be_owned.store(1);
         now.table.operate = &now.operations;
         now.table.live_process = &now.live_process;
         now.process = 100;
@@ -236,6 +237,10 @@ class explorer {
         sum.add(now.table.marks);
         sum.add(now.table.slots[signal_number]);
         for (in_signal::cell const& each : now.table.cells) sum.add(each.holder);
+        for (in_signal::own_cell const& each : now.table.own) {
+            sum.add(each.owner);
+            sum.add(each.holder);
+        }
         sum.add(now.live_process);
         sum.add(now.kernel);
         sum.add(now.process);
@@ -326,6 +331,10 @@ class explorer {
         }
         for (in_signal::cell& each : now.table.cells)
             if (word == &each) return "cell " + std::to_string(&each - now.table.cells);
+        for (in_signal::own_cell& each : now.table.own) {
+            if (word == &each.owner) return "owner of own cell " + std::to_string(&each - now.table.own);
+            if (word == &each.holder) return "own cell " + std::to_string(&each - now.table.own);
+        }
         return "a mark";
     }
 

@@ -57,11 +57,11 @@ long as_word(T* pointer) noexcept {
     return reinterpret_cast<long>(pointer);
 }
 
-// Only one call is made by number: the short sleep of a waiting loop.
-inline long system_call(long, long = 0, long = 0, long = 0, long = 0, long = 0, long = 0) noexcept {
-    model::wait_for_change();
-    return 0;
-}
+// The short sleep of a waiting loop.
+inline void nap(long) noexcept { model::wait_for_change(); }
+// All operations are sequentially consistent here as it is.
+inline long expedited_barrier() noexcept { return 0; }
+inline long register_for_barrier() noexcept { return 0; }
 inline void relax() noexcept { model::spin(); }
 inline void yield() noexcept { model::spin(); }
 inline void allow_unaligned() noexcept {}
