@@ -156,7 +156,7 @@ inline bool walk_chain(arrival& a, link* at, bool claimed, inside& here) noexcep
     return claimed;
 }
 
-inline bool deliver(arrival& a) noexcept {
+[[gnu::noinline]] inline bool deliver(arrival& a) noexcept {
     slot& of = a.in->slots[a.signal];
     inside here{*a.in, of, a.signal};
     return walk_chain(a, first_link(a, of, frame_here()), false, here);
