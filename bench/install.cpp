@@ -81,7 +81,7 @@ void measure() {
     for (std::string const& name : absent_peers()) all.absent(name);
     all.part("4 x rt_sigaction by hand: a look before each change", of(look_and_bare_pair));
     all.ours("guard{on<SIGUSR1>(in_handler(f))}", target::times(1.03), of(guard_pair),
-             "+ a look at the kernel before each change, the table's lock, a state on the heap");
+             "+ a look at the kernel before each change (2 calls), the table's lock, a state on the heap");
     all.row("one row with a descriptor").floor_of("2 x rt_sigaction");
     all.ours("guard{on<SIGUSR1>(wake)}", {}, of(wake_pair), "+ eventfd, close");
     for (int const rows : {1, 8, 24}) {

@@ -31,13 +31,18 @@ QUICK = 'BENCH_QUICK' in os.environ
 
 # System calls.
 
+# A guard looks at what the kernel holds before each of its two changes: what it finds is in the chain before the first
+# delivery needs it, and a handler that somebody else has installed since is not overwritten, not even for a moment.
+LOOKS = 2
+
+
 def count_system_calls(results, program):
     row = 'system calls, install + uninstall'
     if shutil.which('strace') is None:
         return results.absent('install', row, 'strace')
     for word, role, target in (('sigaction', 'floor', None), ('libev', 'peer', None), ('libevent', 'peer', None),
                                ('asio', 'peer', None), ('libuv', 'peer', None), ('GLib', 'peer', None),
-                               ('guard', 'tocsin', 2)):
+                               ('guard', 'tocsin', LOOKS + 2)):
         counts = counted(program, word)
         add_count(results, 'install', row, word, role, counts, target)
     add_count(results, 'install', 'system calls, a row with a descriptor', 'wake', 'tocsin', counted(program, 'wake'),

@@ -105,7 +105,7 @@ class guard_state {
                  in_signal::atomic<std::uint32_t>& resting) noexcept {
         failure refused = posix::find_table(in_);
         if (refused) return refused;
-        posix::adopt_process(*in_);
+        process_ = posix::live_process(*in_);
         refused = open_parts(pending, fed, resting);
         if (refused) close();
         return refused;
@@ -163,9 +163,7 @@ class guard_state {
 
     failure open_parts(in_signal::atomic<std::uint64_t>& pending, in_signal::atomic<std::uint32_t>* fed,
                        in_signal::atomic<std::uint32_t>& resting) noexcept {
-        process_ = in_signal::getpid();
-        posix::opening to{in_, this, &keep, &release, 0, &pending, fed, &resting};
-        if constexpr (states_type::count != 0) to.mask = posix::current_mask();
+        posix::opening const to{in_, this, &keep, &release, &pending, fed, &resting};
         failure refused{};
         auto const unless_refused = [&](auto&& step) {
             if (!refused) refused = step();

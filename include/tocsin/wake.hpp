@@ -73,7 +73,7 @@ struct wake_state {
         if (failure const refused = descriptor.open()) return refused;
         inbox.bits = &bits;
         inbox.descriptor = descriptor.fd();
-        inbox.process.store(in_signal::getpid());
+        inbox.process.store(posix::live_process(*in));
         return {};
     }
     void close() noexcept { descriptor.close(); }

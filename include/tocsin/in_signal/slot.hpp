@@ -85,6 +85,12 @@ struct alignas(64) own_cell {
 };
 inline constexpr unsigned own_count = 64;
 
+enum class ownership_of_cells : std::uint32_t {
+    no,
+    yes,      // membarrier(2) is there
+    no_more,  // it was; until all threads have heard of it
+};
+
 // A call of a foreign handler that is still going on. If that handler calls our entry, the chain is continued
 // behind it instead of starting again.
 struct mark {
@@ -134,7 +140,9 @@ struct table {
     atomic<struct thread_record*> threads;  // what threads have said of themselves, newest first; never freed
     slot slots[slot_count];
     cell cells[cell_count];
-    atomic<std::uint32_t> cells_may_be_owned;  // membarrier(2) is there
+    atomic<ownership_of_cells> cells_may_be_owned;
+    atomic<std::uint32_t> owners;              // threads that have begun to take an own cell; never fewer than have one
+    atomic<std::uint32_t> cells_in_use;        // 1 once a thread has gone for a shared cell: before, nobody looks there
     own_cell own[own_count];
 };
 
@@ -193,6 +201,7 @@ class inside {
     inside(table& in, slot& of, int signal) noexcept : slot_{of} {
         std::uintptr_t const self = tag(signal);
         unsigned const start = first_cell(self);
+        if (in.cells_in_use.load() == 0) in.cells_in_use.store(1);
         for (unsigned i = 0; i < cell_count; ++i) {
             cell& candidate = in.cells[(start + i) % cell_count];
             if (candidate.holder.load_relaxed() == 0 && candidate.holder.replace(0, self)) {

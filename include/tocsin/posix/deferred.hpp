@@ -39,13 +39,13 @@ class call_queue : owned_source {
 
     failure open(opening const& to) noexcept {
         in_ = to.in;
-        mask_ = to.mask & all_but_faults(*to.in);
+        mask_ = current_mask() & all_but_faults(*to.in);
         belong_to(to);
         then = [](source& self) noexcept { static_cast<call_queue&>(self).run_round(); };
         box.bits = &bits_;
         box.descriptor = -1;
         box.thread = &in_->services[in_signal::dispatcher];
-        box.process.store(in_signal::getpid());
+        box.process.store(live_process(*in_));
         return {};
     }
     // Last of all: a failure to start the thread has to find everything else in place to be taken back.
@@ -115,8 +115,8 @@ class safe_point {
         box.bits = to.pending;
         box.descriptor = -1;
         box.works_in_child = true;
-        box.process.store(in_signal::getpid());
-        seen_in_.store(in_signal::getpid());
+        box.process.store(live_process(*to.in));
+        seen_in_.store(box.process.load());
         return {};
     }
     void close() noexcept { closed_.store(1); }

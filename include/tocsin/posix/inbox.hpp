@@ -206,9 +206,9 @@ inline void drop_waiting(int signal) noexcept {
 
 // Before the claims of an inbox are withdrawn: threads that its full rings made mask a signal open it again.
 inline void settle(in_signal::table& in, inbox& box) noexcept {
-    if (box.process.load() != in_signal::getpid()) return;
     for (int signal = 1; signal < in_signal::slot_count; ++signal) {
         if (box.rings[signal] == nullptr || !detail::has_parked(*box.rings[signal])) continue;
+        if (box.process.load() != in_signal::getpid()) return;
         ring& r = *box.rings[signal];
         detail::drop_waiting(signal);
         r.closed.store(1);

@@ -71,7 +71,8 @@ namespace detail {
 [[gnu::visibility("hidden"), gnu::cold]] inline failure find_table(in_signal::table*& found) noexcept {
     return find_table([](in_signal::table& made) noexcept {
         made.operate = &own_operations;
-        made.cells_may_be_owned.store(in_signal::knows_expedited_barrier() ? 1 : 0);
+        bool const barrier = in_signal::knows_expedited_barrier();
+        made.cells_may_be_owned.store(barrier ? in_signal::ownership_of_cells::yes : in_signal::ownership_of_cells::no);
         libc::atexit(&detail::note_exit);
         libc::pthread_atfork(nullptr, nullptr, &detail::note_fork);
     }, found);

@@ -17,7 +17,6 @@ struct opening {
     void* owner;                             // the guard's state, counted by the two functions below
     void (*keep)(void*) noexcept;
     void (*release)(void*) noexcept;
-    in_signal::kernel_set mask;              // of the thread that builds the guard
     in_signal::atomic<std::uint64_t>* pending;  // words that live in the guard itself, one load away
     in_signal::atomic<std::uint32_t>* fed;      // one for the watchdogs without a name, and one for each name
     in_signal::atomic<std::uint32_t>* resting = nullptr;

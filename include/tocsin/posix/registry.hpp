@@ -69,12 +69,11 @@ using in_signal::table;
 
 // True if handlers have run on other threads that mark themselves without a read-modify-write.
 inline bool others_own_cells(table& in) noexcept {
+    std::uint32_t const owners = in.owners.load();
+    if (owners != 1) return owners != 0;
     std::uintptr_t const self = in_signal::thread_pointer();
-    for (in_signal::own_cell& each : in.own) {
-        std::uintptr_t const owner = each.owner.load();
-        if (owner != 0 && owner != self) return true;
-    }
-    return false;
+    in_signal::own_cell const* const own = in_signal::find_own_cell(in, self);
+    return own == nullptr || own->owner.load() != self;
 }
 
 // Every other thread passes a barrier: what it has stored before is visible, and what it reads after is new. The first
@@ -86,9 +85,17 @@ inline void pass_barrier(table& in) noexcept {
     if (in_signal::expedited_barrier() == 0) return;
     in_signal::register_for_barrier();
     if (in_signal::expedited_barrier() == 0) return;
-    in.cells_may_be_owned.store(0);
+    in.cells_may_be_owned.store(in_signal::ownership_of_cells::no_more);
     for (in_signal::own_cell& each : in.own) each.owner.store(0);
     in_signal::nap(20'000'000);
+    in.cells_may_be_owned.store(in_signal::ownership_of_cells::no);
+}
+
+// The same for whoever begins something, without a system call where the page that fork wipes tells. (A child of a bare
+// clone(2) on Linux before 4.14, which wipes nothing, has to wait for whoever asks the kernel.) Answers the process.
+inline std::int32_t live_process(table& in) noexcept {
+    if (in.live_process->load() == 0) adopt_process(in);
+    return in.live_process->load();
 }
 
 // Returns when what made a thread be inside is over.
@@ -107,9 +114,10 @@ inline void wait_for_holder(table& in, in_signal::atomic<std::uintptr_t> const& 
     std::uintptr_t const self = in_signal::inside::tag(signal);
     patience turn;
     if (others_own_cells(in)) {
-        pass_barrier(in);
+        if (in.cells_may_be_owned.load() != in_signal::ownership_of_cells::no) pass_barrier(in);
         for (in_signal::own_cell& each : in.own) wait_for_holder(in, each.holder, self, turn);
     }
+    if (in.cells_in_use.load() == 0) return;
     for (in_signal::cell& each : in.cells) wait_for_holder(in, each.holder, self, turn);
     while (in.slots[signal].crowd.load() > 0) {
         if (turn.exhausted()) adopt_process(in);
@@ -210,12 +218,15 @@ inline constexpr std::uint32_t given_back = 1U << 31;
     // In states 1 and 8 the old chain only serves late deliveries. In all others, whoever was installed over our entry
     // may call it and means what lies below.
     bool const anew = foreign && (newest == nullptr || (of.foreign_used & detail::given_back) != 0);
-    link* const below = foreign ? detail::remember(in, signal, live, anew ? nullptr : newest) : newest;
+    // Before the kernel is changed, a look at it: what a delivery is to find below the claim is there first.
+    bool const known = anew && newest != nullptr && detail::same(newest->action, live);
+    bool const found = foreign && !known;
+    link* const below = found ? detail::remember(in, signal, live, anew ? nullptr : newest) : newest;
     if (below == nullptr && !detail::is_entry(in, live)) return {ENOSPC, "sigaction", signal};
     link* const before = anew ? below : newest;
     claim.older.store(below);
     of.newest.store(&claim);
-    if (anew && newest != nullptr) detail::forget(of, *newest);
+    if (anew && newest != below && newest != nullptr) detail::forget(of, *newest);
     disposition replaced{};
     if (int const refused = change_disposition(signal, claim.action, replaced)) {
         of.newest.store(before);
@@ -247,7 +258,7 @@ inline constexpr std::uint32_t given_back = 1U << 31;
         table_lock const locked{in};
         slot& of = in.slots[signal];
         disposition live{};
-        read_disposition(signal, live);
+        read_disposition(signal, live);  // a change on trial would take a foreign handler's signals for a moment
         link* const below = claim.older.load();
         bool const restore = of.newest.load() == &claim && live.handler == claim.action.handler && below != nullptr;
         detail::unlink(of, claim);

@@ -31,7 +31,7 @@ class patience {
 class table_lock {
   public:
     [[gnu::noinline, gnu::cold]] explicit table_lock(in_signal::table& table) noexcept : table_{table} {
-        std::uint64_t const self = me();
+        std::uint64_t const self = me(table);
         patience turn;
         for (;;) {
             std::uint64_t found = 0;
@@ -46,9 +46,13 @@ class table_lock {
     table_lock& operator=(table_lock const&) = delete;
 
   private:
-    static std::uint64_t me() noexcept {
-        return static_cast<std::uint64_t>(in_signal::getpid()) << 32 |
-               static_cast<std::uint32_t>(in_signal::gettid());
+    // Only the process is compared. It is asked of the page that fork wipes: a system call only in a forked child that
+    // has not said yet who it is.
+    static std::uint64_t me(in_signal::table& table) noexcept {
+        std::int32_t const live = table.live_process->load();
+        std::int32_t const process = live != 0 ? live : in_signal::getpid();
+        return static_cast<std::uint64_t>(process) << 32 |
+               static_cast<std::uint32_t>(in_signal::thread_pointer() >> 6);
     }
 
     in_signal::table& table_;

@@ -174,6 +174,7 @@ class watch_list {
 
     failure open(opening const& to) noexcept {
         to_ = to;
+        mask_ = current_mask();
         helper_.belong_to(to);
         helper_.first = [](source& self) noexcept { static_cast<helper_part&>(self).list->run_fired(); };
         helper_.list = this;
@@ -295,12 +296,13 @@ class watch_list {
         siginfo_t info{};
         info.si_value.sival_ptr = &note;
         in_signal::arrival hang{0, &info, nullptr, to_.in};
-        set_mask(to_.mask & all_but_faults(*to_.in));
+        set_mask(mask_ & all_but_faults(*to_.in));
         fired.run(fired.program, hang);
         set_mask(all_but_faults(*hang.in));
     }
 
     opening to_{};
+    in_signal::kernel_set mask_ = 0;           // of the thread that builds the guard
     watch_group unnamed_;
     watch_group* groups_ = &unnamed_;          // the unnamed one is the last
     in_signal::atomic<std::int32_t> process_;  // where they are armed

@@ -83,7 +83,7 @@ class explorer {
         std::memset(static_cast<void*>(&now), 0, sizeof now);
         std::memset(stacks, 0, sizeof stacks);
         now.operations.entry = &entry;
-        now.table.cells_may_be_owned.store(1);
+        now.table.cells_may_be_owned.store(in_signal::ownership_of_cells::yes);
         now.table.operate = &now.operations;
         now.table.live_process = &now.live_process;
         now.process = 100;
@@ -237,6 +237,8 @@ class explorer {
         sum.add(now.table.marks);
         sum.add(now.table.slots[signal_number]);
         for (in_signal::cell const& each : now.table.cells) sum.add(each.holder);
+        sum.add(now.table.owners);
+        sum.add(now.table.cells_in_use);
         for (in_signal::own_cell const& each : now.table.own) {
             sum.add(each.owner);
             sum.add(each.holder);
@@ -319,6 +321,8 @@ class explorer {
         if (word == &now.kernel) return "sigaction";
         if (word == &now.table.lock) return "the lock";
         if (word == &now.table.marks_set) return "the number of marks";
+        if (word == &now.table.owners) return "the number of owners";
+        if (word == &now.table.cells_in_use) return "the use of shared cells";
         if (word == &slot.newest) return "newest";
         if (word == &slot.crowd) return "crowd";
         if (word == now.live_process.address()) return "the live process";
