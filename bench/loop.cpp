@@ -18,6 +18,7 @@
 
 #include <tocsin/block.hpp>
 #include <tocsin/guard.hpp>
+#include <tocsin/signalfd.hpp>
 #include <tocsin/wait.hpp>
 #include <tocsin/wake.hpp>
 
@@ -119,6 +120,31 @@ void our_wake() {
     }
 }
 
+// What take() does, so that it can promise that the descriptor is empty, and empty in a forked child.
+void signalfd_read_to_the_end() {
+    sigset_t const set = only_ours();
+    ::sigprocmask(SIG_BLOCK, &set, nullptr);
+    int const fd = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    say_ready();
+    int const loop = watch(fd);
+    for (;;) {
+        signalfd_siginfo what{};
+        if (!await(loop)) continue;
+        ::syscall(SYS_getpid);
+        while (::read(fd, &what, sizeof what) > 0) call_back(SIGUSR1);
+    }
+}
+
+void our_signal_descriptor() {
+    signal_descriptor<SIGUSR1> const signals;
+    say_ready();
+    int const loop = watch(signals.fd());
+    for (;;) {
+        if (!await(loop)) continue;
+        for (waited_signal const& each : signals.take()) call_back(each.signal());
+    }
+}
+
 void our_wait() {
     block<SIGUSR1> const held;
     say_ready();
@@ -199,6 +225,9 @@ int main() {
     all.push_back(start("sigwaitinfo by hand", sigwaitinfo_by_hand));
     all.push_back(start("wake", our_wake));
     all.push_back(start("wait(set)", our_wait));
+    all.push_back(start("signalfd + epoll by hand, getpid, read to its end", signalfd_read_to_the_end));
+    all.push_back(start("signal_descriptor + epoll", our_signal_descriptor));
+    std::size_t const first_peer = all.size();
     for (loop_peer const& each : loop_peers())
         all.push_back(start(each.name, [&each] {
             each.install(SIGUSR1);
@@ -217,20 +246,24 @@ int main() {
         };
     };
     latency.row("eventfd mode, same CPU").floor(all[0].name, time_of(0));
-    for (std::size_t i = 5; i < all.size(); ++i) latency.peer(all[i].name, time_of(i));
+    for (std::size_t i = first_peer; i < all.size(); ++i) latency.peer(all[i].name, time_of(i));
     for (std::string const& name : absent_peers()) latency.absent(name);
-    latency.ours("wake + epoll", target::times(1.03), time_of(3), "+ one getpid in the handler and one in take()");
+    latency.ours("wake + epoll", target::times(1.03), time_of(3), "+ one getpid in the handler");
     latency.row("signalfd mode, same CPU").floor(all[1].name, time_of(1));
-    latency.absent("such a mode of tocsin's");
+    latency.part(all[5].name, time_of(5));
+    latency.ours("signal_descriptor + epoll", target::times(1.03), time_of(6),
+                 "+ a getpid and a read that finds nothing, after the callback");
     latency.row("sigwaitinfo mode, same CPU").floor(all[2].name, time_of(2));
-    latency.ours("wait(set)", target::times(1.03), time_of(4), "blocks and opens the signals around each wait");
+    latency.ours("wait(set)", target::times(1.03), time_of(4), "+ one rt_sigprocmask, which tells that the signals are blocked");
     latency.run();
 
     contest cpu{"signal to loop", rounds(11)};
     auto const cpu_of = [&](std::size_t i) { return [&, i] { return measure(all[i], 150).cpu; }; };
     cpu.row("CPU time of the receiver, eventfd mode").floor(all[0].name, cpu_of(0));
-    for (std::size_t i = 5; i < all.size(); ++i) cpu.peer(all[i].name, cpu_of(i));
+    for (std::size_t i = first_peer; i < all.size(); ++i) cpu.peer(all[i].name, cpu_of(i));
     cpu.ours("wake + epoll", target::times(1.03), cpu_of(3));
+    cpu.row("CPU time of the receiver, signalfd mode").floor(all[1].name, cpu_of(1)).part(all[5].name, cpu_of(5));
+    cpu.ours("signal_descriptor + epoll", target::times(1.03), cpu_of(6));
     cpu.row("CPU time of the receiver, sigwaitinfo mode").floor(all[2].name, cpu_of(2));
     cpu.ours("wait(set)", target::times(1.03), cpu_of(4));
     cpu.run();

@@ -88,9 +88,10 @@ struct wake_state {
     arrivals take() noexcept { return arrivals{*this}; }
 };
 
-// Drains the descriptor before it looks: whatever arrives from now on makes it readable again.
+// Drains the descriptor before it looks: whatever arrives from now on makes it readable again. Here the page that fork
+// wipes is enough to tell a child: a vforked one, whose memory is the parent's, may call nothing of this.
 inline arrivals::arrivals(wake_state& from) noexcept : from_{&from} {
-    if (from.inbox.process.load() != in_signal::getpid()) {
+    if (from.inbox.process.load() != from.in->live_process->load_relaxed()) {
         from_ = nullptr;  // a child's own deliveries begin with rearm(); the parent's are the parent's
         return;
     }
@@ -107,7 +108,7 @@ inline arrivals::arrivals(arrivals&& other) noexcept
 
 inline arrivals::~arrivals() {
     // a forked child may leave a walk that its parent began
-    if (from_ == nullptr || from_->bits.load() == 0 || from_->inbox.process.load() != in_signal::getpid()) return;
+    if (from_ == nullptr || from_->bits.load() == 0 || from_->inbox.process.load() != from_->in->live_process->load_relaxed()) return;
     in_signal::wake(from_->inbox);
 }
 

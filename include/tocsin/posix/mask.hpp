@@ -45,7 +45,7 @@ class mask {
     // A refusal that somebody else has found: nothing is changed.
     explicit mask(failure const& found) noexcept : refused_{found} {}
     ~mask() {
-        if (refused_) return;
+        if (refused_ || kept_) return;
         if (owner_ != in_signal::thread_pointer()) destroyed_elsewhere();
         ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
     }
@@ -55,6 +55,8 @@ class mask {
     failure const& refused() const noexcept { return refused_; }
     // What was there.
     sigset_t const& before() const noexcept { return before_; }
+    // The mask stays as it is.
+    void keep() noexcept { kept_ = true; }
 
   private:
     // Neither mask could be right afterwards: the maker's stays as it is, and this thread's is another's
@@ -70,6 +72,7 @@ class mask {
     // The same in a forked child, whose thread is the copy of the one that called fork.
     std::uintptr_t owner_ = in_signal::thread_pointer();
     failure refused_;
+    bool kept_ = false;
 };
 
 }  // namespace tocsin::posix

@@ -58,11 +58,13 @@ taken take_before(sigset_t const& set, Moment const& moment) {
     }
 }
 
-// The same for signals that the thread need not block: they are blocked meanwhile.
+// The same for signals that the thread need not block: they are blocked meanwhile. What it had blocked before needs no
+// opening: one system call less.
 template <class Moment>
 taken wait_for_one(signal_set set, Moment const& moment) {
-    mask const meanwhile{to_signals_in(set)};
+    mask meanwhile{to_signals_in(set)};
     if (meanwhile.refused()) return {{}, false, meanwhile.refused()};
+    if ((set - signal_set{meanwhile.before()}).empty()) meanwhile.keep();
     return take_before(set.native(), moment);
 }
 
