@@ -9,6 +9,7 @@ A target that is missed is no failure: the exit status says only whether everyth
 """
 
 import argparse
+import collections
 import json
 import os
 import pathlib
@@ -231,15 +232,54 @@ def text_of(folder, include, name, source, libraries=()):
     return int(sizes.split()[0]), program
 
 
+# What the first row of a guard pays for, by the functions that are there for it.
+PARTS = {
+    'one table for every copy of the library':
+        r'find_table|candidate|is_directory|make_table|map_page|fill_in|note_fork|note_exit|adopt_process|forget_other',
+    'claims that nothing is lost by, and an end that waits':
+        r'claim_signal|withdraw_signal|wait_until_left|detail::(remember|forget|put_back|unlink)|_disposition|table_lock|'
+        r'patience|row_links|prepare_link|guard_state',
+    'the way of a signal': r'tocsin_entry|deliver|enter_by_fault|carries_interruption',
+    'handlers that were there before': r'calling|behind_caller|meet_foreign|call_foreign|foreign_call',
+    'the default disposition, as if without us': r'take_default|reraise|send_again|exit_now|put_back_newest',
+    'the exception and its text': r'tocsin::error|posix::fail|signal_names',
+}
+
+
+def parts_of(program, empty):
+    """Bytes of code and constants by part, and those of what compiler and linker add to code: unwind tables, imports."""
+    symbols = subprocess.run(['nm', '-S', '-C', program], capture_output=True, text=True, check=True).stdout
+    # by address: a constructor has two names
+    sized = {address: (int(size, 16), name)
+             for address, size, name in re.findall(r'^([0-9a-f]+) ([0-9a-f]+) \w (.*)$', symbols, re.M)}
+    bytes_of = dict.fromkeys(PARTS, 0)
+    for size, name in sized.values():
+        part = next((part for part, pattern in PARTS.items() if re.search(pattern, name)), None)
+        if part is not None:
+            bytes_of[part] += size
+    added = sections_of(program)
+    added.subtract(sections_of(empty))
+    bytes_of['unwind tables'] = sum(added[name] for name in added if name.startswith('.eh_frame'))
+    linking = ('.dyn', '.gnu', '.rela', '.plt', '.got')
+    bytes_of['what the dynamic linker reads'] = sum(added[name] for name in added if name.startswith(linking))
+    return bytes_of
+
+
+def sections_of(program):
+    listed = subprocess.run(['size', '-A', program], capture_output=True, text=True, check=True).stdout
+    return collections.Counter({name: int(size) for name, size in re.findall(r'^(\.\S+)\s+(\d+)', listed, re.M)})
+
+
 def program_text(results, folder, include):
     if shutil.which('g++') is None or shutil.which('size') is None:
         return results.absent('text', 'one guard', 'g++')
-    empty, _ = text_of(folder, include, 'empty', 'int main() {}\n')
+    empty, empty_program = text_of(folder, include, 'empty', 'int main() {}\n')
     raw = [text_of(folder, include, f'raw{n}', raw_program(n))[0] - empty for n in (1, 5)]
-    ours = []
+    ours, programs = [], []
     for n in (1, 3, 5):
         text, program = text_of(folder, include, f'guard{n}', guard_program(n))
         ours.append(text - empty)
+        programs.append(program)
         results.point('text', 'rows in a guard', n, text - empty, 'bytes', 'linear')
     row = 'one guard with one row, above an empty main'
     results.add('text', row, 'sigaction', 'floor', raw[0], 'bytes')
@@ -251,6 +291,8 @@ def program_text(results, folder, include):
                     ratio=(libev - empty) / raw[0])
     results.add('text', row, 'guard{on<…>(in_handler(f))}', 'tocsin', ours[0], 'bytes', target_value=6144,
                 ratio=ours[0] / raw[0])
+    for part, size in parts_of(programs[0], empty_program).items():
+        results.add('text', row, part, 'part', size, 'bytes')
     more_raw, more = ((each[-1] - each[0]) / 4 for each in (raw, ours))
     row = 'each further row'
     results.add('text', row, 'sigaction', 'floor', more_raw, 'bytes')
