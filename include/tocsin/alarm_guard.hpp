@@ -7,6 +7,8 @@
 // lives the alarms around it wait. Use `timer` where that is too little.
 #pragma once
 
+#include <type_traits>
+
 #include <tocsin/duration.hpp>
 #include <tocsin/error.hpp>
 #include <tocsin/posix/duration_refusal.hpp>

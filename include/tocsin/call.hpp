@@ -2,10 +2,12 @@
 // `call(f)`: any callable, on the dispatcher thread.
 #pragma once
 
+#include <type_traits>
+
 #include <tocsin/delivery.hpp>
-#include <tocsin/moved.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/deferred.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 

@@ -5,10 +5,12 @@
 #include <errno.h>
 #include <signal.h>
 
+#include <type_traits>
+
 #include <tocsin/delivery.hpp>
-#include <tocsin/moved.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/safe_point.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 

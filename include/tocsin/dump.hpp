@@ -3,6 +3,7 @@
 #pragma once
 
 #include <new>
+#include <type_traits>
 
 #include <tocsin/in_signal/report_text.hpp>
 #include <tocsin/on.hpp>

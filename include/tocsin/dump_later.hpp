@@ -9,6 +9,8 @@
 
 #include <errno.h>
 
+#include <type_traits>
+
 #include <tocsin/duration.hpp>
 #include <tocsin/error.hpp>
 #include <tocsin/in_signal/report_text.hpp>

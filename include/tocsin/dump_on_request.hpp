@@ -17,6 +17,7 @@
 #include <errno.h>
 
 #include <new>
+#include <type_traits>
 
 #include <tocsin/error.hpp>
 #include <tocsin/in_signal/report_text.hpp>

@@ -26,9 +26,9 @@
 #include <tocsin/doctor.hpp>
 #include <tocsin/forms.hpp>
 #include <tocsin/guard.hpp>
-#include <tocsin/moved.hpp>
 #include <tocsin/posix/later_dump.hpp>
 #include <tocsin/posix/settings.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin::in_signal {
 

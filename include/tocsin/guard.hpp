@@ -11,12 +11,19 @@
 #include <tocsin/claimed_once.hpp>
 #include <tocsin/error.hpp>
 #include <tocsin/guard_state.hpp>
-#include <tocsin/moved.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/signal_set.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
+
+namespace detail {
+
+template <class ErrorCode>
+concept takes_errno = requires(ErrorCode& ec) { ec = some<int>(); };
+
+}  // namespace detail
 
 // A table of dispositions, in force from the constructor to the destructor; `guard signals{on<SIGTERM>(wake), …}`. It
 // does not move, handlers point into it. Which members it has depends on its rows; see README.md, or the compiler.
@@ -37,7 +44,7 @@ class guard {
 
     // Reports into `ec` instead: 0 for success, else an errno. A guard that failed is empty and converts to false.
     template <class ErrorCode>
-        requires std::is_assignable_v<ErrorCode&, int>
+        requires detail::takes_errno<ErrorCode>
     [[nodiscard]] guard(ErrorCode& ec, Rows... rows) noexcept {
         ec = open(detail::moved(rows)...).errno_code;
     }
@@ -235,7 +242,7 @@ class guard<detail::refused> {
                             "watchdog(d)(reaction)");
     }
     template <class ErrorCode, class... Arguments>
-        requires std::is_assignable_v<ErrorCode&, int>
+        requires detail::takes_errno<ErrorCode>
     explicit guard(ErrorCode&, Arguments&&... arguments)
         : guard{static_cast<Arguments&&>(arguments)...} {}
 };
@@ -244,16 +251,16 @@ template <class... Arguments>
     requires(!detail::is_row<Arguments> || ...)
 guard(Arguments...) -> guard<detail::refused>;
 template <class ErrorCode, class... Arguments>
-    requires(!detail::is_row<std::remove_const_t<ErrorCode>> &&
-             (!std::is_assignable_v<ErrorCode&, int> || (!detail::is_row<Arguments> || ...)))
+    requires(!detail::is_row<detail::plain<ErrorCode>> &&
+             (!detail::takes_errno<ErrorCode> || (!detail::is_row<Arguments> || ...)))
 guard(ErrorCode&, Arguments...) -> guard<detail::refused>;
 // A row with a name of its own is no error code. (Clang 14 forgets here what the constructor requires.)
 template <class First, class... Rest>
-    requires(detail::is_row<std::remove_const_t<First>> && (detail::is_row<Rest> && ...))
-guard(First&, Rest...) -> guard<std::remove_const_t<First>, Rest...>;
+    requires(detail::is_row<detail::plain<First>> && (detail::is_row<Rest> && ...))
+guard(First&, Rest...) -> guard<detail::plain<First>, Rest...>;
 
 // Answers in concepts and conditions: provides<decltype(signals), wake>.
 template <class Guard, auto Reaction>
-concept provides = Guard::template contains<std::remove_const_t<decltype(Reaction)>>();
+concept provides = Guard::template contains<detail::plain<decltype(Reaction)>>();
 
 }  // namespace tocsin

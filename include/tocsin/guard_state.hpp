@@ -8,7 +8,6 @@
 #include <new>
 
 #include <tocsin/failure.hpp>
-#include <tocsin/moved.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/opening.hpp>
 #include <tocsin/posix/kept_stack.hpp>
@@ -16,6 +15,7 @@
 #include <tocsin/row_claim.hpp>
 #include <tocsin/row_program.hpp>
 #include <tocsin/signal_set.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin::detail {
 
@@ -261,7 +261,7 @@ class guard_state {
     // How many reactions of a row are deferred to this state.
     template <class State, class... R>
     static constexpr unsigned count_deferred(list<R...> const&) {
-        return (0U + ... + (is_deferred<R>() && std::is_same_v<state_type<R>, State> ? 1U : 0U));
+        return (0U + ... + (is_deferred<R>() && same<state_type<R>, State> ? 1U : 0U));
     }
 
     // Runs the deferred reactions of this state that belong to the delivery's row, from number `step` on. Watchdogs
@@ -297,8 +297,8 @@ class guard_state {
         bool others_follow = false;
         unsigned number = before;
         of.reactions.each([&]<class R>(R& reaction) {
-            if constexpr (is_deferred<R>()) others_follow = !std::is_same_v<state_type<R>, State>;
-            if constexpr (is_deferred<R>() && std::is_same_v<state_type<R>, State>) {
+            if constexpr (is_deferred<R>()) others_follow = !same<state_type<R>, State>;
+            if constexpr (is_deferred<R>() && same<state_type<R>, State>) {
                 if (number++ < step || closing_.load() != 0) return;
                 step = number == total ? posix::all_steps : number;
                 reaction.run(what);
@@ -326,7 +326,7 @@ class guard_state {
                                                             (link_count == 0 ? 1 : link_count)];
     row_links links_{first_link(), link_count, 0};
     row_list<states_type, 0, Rows...> rows_;
-    [[no_unique_address]] std::conditional_t<any_reserved, posix::reserved_claim, no_state> reserved_;
+    [[no_unique_address]] chosen<any_reserved, posix::reserved_claim, no_state> reserved_;
 };
 
 template <class Rows>

@@ -4,6 +4,7 @@
 
 #include <tocsin/delivery.hpp>
 #include <tocsin/on.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 
@@ -26,10 +27,10 @@ constexpr auto in_handler(F f) noexcept {
     constexpr bool plain = in_signal::copies_as_bytes<F>;
     static_assert(plain, "tocsin: in_handler(f) needs an f that is trivially copyable; capture references "
                          "or plain values");
-    constexpr bool fits = std::is_invocable_v<F&, delivery const&>;
+    constexpr bool fits = detail::callable<F, delivery const&>;
     static_assert(fits, "tocsin: the function of in_handler(f) is called as f(delivery const&); give it "
                         "that parameter");
-    constexpr bool calm = !fits || std::is_nothrow_invocable_v<F&, delivery const&>;
+    constexpr bool calm = !fits || detail::callable_calmly<F, delivery const&>;
     static_assert(calm, "tocsin: a handler must not throw; declare the function of in_handler(f) noexcept");
     if constexpr (plain && fits && calm)
         return in_handler_t<F>{f};

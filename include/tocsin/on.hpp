@@ -5,11 +5,9 @@
 // system refuses every time, does not compile; the first line of the error says what to write instead.
 #pragma once
 
-#include <type_traits>
-
 #include <tocsin/in_signal/program.hpp>
-#include <tocsin/moved.hpp>
 #include <tocsin/signal.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 
@@ -29,9 +27,9 @@ enum class feature : unsigned char { none, wake, stop, call, safe_point, watchdo
 // What a reaction must say of itself.
 template <class R>
 concept reaction = requires {
-    requires std::is_convertible_v<decltype(R::where), stage>;
-    requires std::is_convertible_v<decltype(R::on_fault), bool>;  // may follow on_crash, where returning faults again
-    requires std::is_convertible_v<decltype(R::on_hang), bool>;   // may follow watchdog, where there is no signal
+    detail::accept<stage>(R::where);
+    detail::accept<bool>(R::on_fault);  // may follow on_crash, where returning means faulting again
+    detail::accept<bool>(R::on_hang);   // may follow watchdog, where there is no signal
 };
 
 namespace detail {
@@ -61,7 +59,7 @@ struct refused {
 };
 
 template <class T>
-inline constexpr bool is_refused = std::is_base_of_v<refused, T>;
+inline constexpr bool is_refused = __is_base_of(refused, T);
 
 }  // namespace detail
 
@@ -153,7 +151,7 @@ namespace detail {
 
 template <auto Signal>
 constexpr bool is_of_child() {
-    if constexpr (std::is_same_v<std::remove_const_t<decltype(Signal)>, realtime>)
+    if constexpr (detail::same<detail::plain<decltype(Signal)>, realtime>)
         return false;
     else
         return Signal == SIGCHLD;
@@ -240,7 +238,7 @@ template <class Trigger, row_options Options, class... Reactions>
 inline constexpr bool is_row<row<Trigger, Options, Reactions...>> = true;
 
 template <auto Signal>
-inline constexpr bool is_realtime = std::is_same_v<std::remove_const_t<decltype(Signal)>, realtime>;
+inline constexpr bool is_realtime = detail::same<detail::plain<decltype(Signal)>, realtime>;
 
 template <auto Signal>
 constexpr bool names_a_signal() {
@@ -305,9 +303,9 @@ constexpr auto check_words() {
         constexpr bool one_end = (0 + ... + (R::where == stage::last)) <= 1;
         static_assert(one_end, "tocsin: a row has one last word; keep one of chain, default_disposition and "
                                "exit_with");
-        return std::bool_constant<alone && one_end>{};
+        return detail::truth<alone && one_end>{};
     } else {
-        return std::false_type{};
+        return detail::truth<false>{};
     }
 }
 
@@ -323,7 +321,7 @@ constexpr auto check_signals() {
     static_assert(ours, "tocsin: SIGKILL and SIGSTOP cannot be caught; take them out");
     constexpr bool once = ((times_named<Signals, Signals...> == 1) && ...);
     static_assert(once, "tocsin: a signal is named twice here; name it once");
-    return std::bool_constant<some && known && ours && once>{};
+    return detail::truth<some && known && ours && once>{};
 }
 
 // What may follow on<…> a fault signal.
@@ -335,7 +333,7 @@ constexpr auto check_fault_words() {
     constexpr bool ends = !now || !Fault || ((R::on_fault || R::where == stage::last) && ...);
     static_assert(ends, "tocsin: this reaction returns to the instruction that faults; use "
                         "on_crash(dump_threads)");
-    return std::bool_constant<now && ends>{};
+    return detail::truth<now && ends>{};
 }
 
 template <class... R>
@@ -343,7 +341,7 @@ constexpr auto check_crash_words() {
     constexpr bool fit = (R::on_fault && ...);
     static_assert(fit, "tocsin: on_crash takes dump_threads, in_handler, chain and exit_with; the process "
                        "is going down");
-    return std::bool_constant<fit>{};
+    return detail::truth<fit>{};
 }
 
 template <auto... Signals>
@@ -352,7 +350,7 @@ constexpr auto check_faults() {
     constexpr bool faults = !signals::value || (names_a_fault<Signals>() && ...);
     static_assert(faults, "tocsin: on_crash is for SEGV BUS FPE ILL TRAP SYS ABRT; write on<SIG...> for "
                           "other signals");
-    return std::bool_constant<signals::value && faults>{};
+    return detail::truth<signals::value && faults>{};
 }
 
 }  // namespace detail

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <new>
+#include <type_traits>
 
 #include <tocsin/error.hpp>
 #include <tocsin/in_signal/module.hpp>

@@ -10,6 +10,7 @@
 #include <tocsin/posix/library.hpp>
 #include <tocsin/row_program.hpp>
 #include <tocsin/signal_set.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin::detail {
 
@@ -17,7 +18,7 @@ namespace tocsin::detail {
 template <class Row>
 inline constexpr bool is_plain_default = false;
 template <class Trigger, row_options Options, class R>
-    requires std::is_same_v<decltype(some<R>().last_word()), in_signal::finish_by_default>
+    requires same<decltype(some<R>().last_word()), in_signal::finish_by_default>
 inline constexpr bool is_plain_default<row<Trigger, Options, R>> = true;
 
 // What a row says to the kernel, for the code that all rows share.

@@ -9,6 +9,7 @@
 #include <tocsin/on.hpp>
 #include <tocsin/posix/opening.hpp>
 #include <tocsin/row_words.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin::detail {
 
@@ -81,7 +82,7 @@ template <bool Hang, class... Posted, class States, class First, class... Rest>
 auto deferred_parts(list<First, Rest...>& of, States& states) {
     using state = state_type<First>;
     constexpr bool called_now = Hang && First::where == stage::dispatcher;
-    if constexpr (is_deferred<First>() && !called_now && !(std::is_same_v<state, Posted> || ...))
+    if constexpr (is_deferred<First>() && !called_now && !(same<state, Posted> || ...))
         return prepend(in_signal::post_to{&states.of(of.first).box()},
                        deferred_parts<Hang, Posted..., state>(of.rest, states));
     else
@@ -98,7 +99,7 @@ template <bool Hang, class States, class First, class... Rest>
 auto called_parts(list<First, Rest...>& of, States& states) {
     if constexpr (Hang && First::where == stage::dispatcher) {
         auto& watchdogs = states.template by_feature<feature::watchdog>();
-        return prepend(call_now<First, std::remove_reference_t<decltype(watchdogs)>>{&of.first, &watchdogs},
+        return prepend(call_now<First, plain<decltype(watchdogs)>>{&of.first, &watchdogs},
                        called_parts<Hang>(of.rest, states));
     } else {
         return called_parts<Hang>(of.rest, states);
@@ -206,7 +207,7 @@ auto build_program(Row& of, States& states) {
     auto const deferred = join(wakes, called_parts<trigger::hang>(of.reactions, states));
     auto const all = join(handler_parts<at_once<Row>, false>(of.reactions, states), deferred);
     auto const last = last_part<trigger, row_words<Row>::deferred>(of.reactions);
-    using program = in_signal::program<std::remove_const_t<decltype(all)>, std::remove_const_t<decltype(last)>>;
+    using program = in_signal::program<plain<decltype(all)>, plain<decltype(last)>>;
     if constexpr (Row::options.once)
         return guard_program<Row>(owned_program<Row>(only_once<program>{{all, last}}, states));
     else

@@ -5,8 +5,8 @@
 // Compile time.
 #pragma once
 
-#include <tocsin/moved.hpp>
 #include <tocsin/on.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin::detail {
 
@@ -72,8 +72,8 @@ struct add_states {
 };
 template <class... Known, class Next, class... Rest>
 struct add_states<state_list<Known...>, Next, Rest...> {
-    static constexpr bool skip = std::is_same_v<Next, no_state> || (std::is_same_v<Next, Known> || ...);
-    using longer = std::conditional_t<skip, state_list<Known...>, state_list<Known..., Next>>;
+    static constexpr bool skip = same<Next, no_state> || (same<Next, Known> || ...);
+    using longer = chosen<skip, state_list<Known...>, state_list<Known..., Next>>;
     using type = typename add_states<longer, Rest...>::type;
 };
 
@@ -92,7 +92,7 @@ using word_of = typename word_type<R>::type;
 
 // A watchdog's `call(f)` runs on the helper and leaves the dispatcher alone.
 template <class Trigger, class R>
-using needed_state = std::conditional_t<Trigger::hang && R::where == stage::dispatcher, no_state, state_type<R>>;
+using needed_state = chosen<Trigger::hang && R::where == stage::dispatcher, no_state, state_type<R>>;
 
 template <class Row>
 struct row_words;
@@ -106,7 +106,7 @@ struct row_words<row<Trigger, Options, R...>> {
     static constexpr bool alone = ((R::where == stage::alone) || ...);
     static constexpr bool captures = (requires { R::captures; } || ...);
     template <class Wanted>
-    static constexpr bool contains = (std::is_same_v<word_of<R>, word_of<Wanted>> || ...);
+    static constexpr bool contains = (same<word_of<R>, word_of<Wanted>> || ...);
     template <class List>
     using add_to = typename add_states<List, typename Trigger::state, needed_state<Trigger, R>...>::type;
 };

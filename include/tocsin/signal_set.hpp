@@ -10,16 +10,16 @@
 #include <signal.h>
 
 #include <cstdint>
-#include <type_traits>
 
 #include <tocsin/signal.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 
 namespace detail {
 
 template <class T>
-concept signal_like = (std::is_integral_v<T> && !std::is_same_v<T, bool>) || std::is_same_v<T, realtime>;
+concept signal_like = whole_number<T> || same<T, realtime>;
 
 inline constexpr std::uint64_t standard_bits = (std::uint64_t{1} << standard_signals) - 1;
 inline constexpr std::uint64_t realtime_offsets = (std::uint64_t{1} << 31) - 1;  // rt<0> to rt<30>
@@ -206,7 +206,7 @@ namespace detail {
 
 template <auto Signal>
 constexpr bool names_a_member() {
-    if constexpr (std::is_same_v<std::remove_const_t<decltype(Signal)>, realtime>)
+    if constexpr (detail::same<detail::plain<decltype(Signal)>, realtime>)
         return true;
     else
         return Signal >= 1 && Signal <= standard_signals;

@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <time.h>
 
+#include <type_traits>
+
 #include <tocsin/duration.hpp>
 #include <tocsin/error.hpp>
 #include <tocsin/posix/duration_refusal.hpp>

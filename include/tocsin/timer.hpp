@@ -8,6 +8,8 @@
 // In a forked child timers are disarmed (POSIX, fork), until start() makes one of the child's own; exec ends them.
 #pragma once
 
+#include <type_traits>
+
 #include <tocsin/duration.hpp>
 #include <tocsin/error.hpp>
 #include <tocsin/posix/duration_refusal.hpp>

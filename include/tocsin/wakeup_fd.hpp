@@ -20,6 +20,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <type_traits>
+
 #include <tocsin/error.hpp>
 #include <tocsin/in_signal/wake_byte.hpp>
 #include <tocsin/on.hpp>

@@ -11,9 +11,9 @@
 #include <errno.h>
 
 #include <tocsin/duration.hpp>
-#include <tocsin/moved.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/watch_list.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 

@@ -18,7 +18,7 @@ import sys
 
 # The floor lies in the front folder, because users write these names.
 FLOOR = {"signal.hpp", "signal_set.hpp", "delivery.hpp", "duration.hpp", "error.hpp", "failure.hpp", "libc_functions.hpp",
-         "moved.hpp",
+         "traits.hpp",
          "waited_signal.hpp"}
 # The composition, which knows reactions only by concept.
 GUARD = {"guard.hpp", "guard_state.hpp", "claimed_once.hpp", "row_claim.hpp", "row_program.hpp",

@@ -5,21 +5,15 @@
 // says what becomes of the signal afterwards.
 #pragma once
 
-#include <type_traits>
-
 #include <tocsin/delivery.hpp>
 #include <tocsin/in_signal/inbox.hpp>
 #include <tocsin/in_signal/reraise.hpp>
 #include <tocsin/in_signal/slot.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin::in_signal {
 
-// What std::is_trivially_copyable means for what is never assigned to. GCC 12 answers no to that one for a closure
-// with captures, once anybody has looked at its deleted assignment.
-template <class T>
-inline constexpr bool copies_as_bytes = std::is_trivially_copy_constructible_v<T> &&
-                                        std::is_trivially_move_constructible_v<T> &&
-                                        std::is_trivially_destructible_v<T>;
+using tocsin::detail::copies_as_bytes;
 
 // Posts to an inbox.
 struct post_to {

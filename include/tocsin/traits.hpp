@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+// What the core needs of <type_traits>, <concepts> and <utility>, which would be half of all that it includes.
+//
+// Compile time, but for `moved`, which runs anywhere.
+#pragma once
+
+namespace tocsin::detail {
+
+// std::move.
+template <class T>
+constexpr T&& moved(T& from) noexcept {
+    return static_cast<T&&>(from);
+}
+
+// std::declval, for what is never evaluated.
+template <class T>
+T&& some() noexcept;
+
+template <class Left, class Right>
+inline constexpr bool same = false;
+template <class T>
+inline constexpr bool same<T, T> = true;
+
+template <class T, class... Others>
+inline constexpr bool one_of = (same<T, Others> || ...);
+
+// A number that counts; bool does not.
+template <class T>
+inline constexpr bool whole_number = one_of<T, int, unsigned, long, unsigned long, long long, unsigned long long, short,
+                                            unsigned short, signed char, unsigned char, char>;
+
+template <bool Value>
+struct truth {
+    static constexpr bool value = Value;
+};
+
+template <bool, class Then, class>
+struct choice {
+    using type = Then;
+};
+template <class Then, class Else>
+struct choice<false, Then, Else> {
+    using type = Else;
+};
+template <bool First, class Then, class Else>
+using chosen = typename choice<First, Then, Else>::type;
+
+template <class T>
+struct plain_type {
+    using type = T;
+};
+template <class T>
+struct plain_type<T const> {
+    using type = T;
+};
+template <class T>
+struct plain_type<T&> {
+    using type = T;
+};
+// Without a const, or without a reference.
+template <class T>
+using plain = typename plain_type<T>::type;
+
+// What a T can be made from by itself.
+template <class T>
+void accept(T) noexcept;
+
+// What has a function of this shape.
+template <class F, class... Arguments>
+concept callable = requires(F& f) { f(some<Arguments>()...); };
+template <class F, class... Arguments>
+concept callable_calmly = requires(F& f) {
+    { f(some<Arguments>()...) } noexcept;
+};
+
+// What std::is_trivially_copyable means for what is never assigned to. GCC 12 answers no to that one for a closure
+// with captures, once anybody has looked at its deleted assignment.
+template <class T>
+inline constexpr bool copies_as_bytes = __is_trivially_constructible(T, T const&) &&
+                                        __is_trivially_constructible(T, T&&) &&
+#if defined(__clang__)
+                                        __is_trivially_destructible(T);
+#else
+                                        __has_trivial_destructor(T);
+#endif
+
+}  // namespace tocsin::detail
