@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // A thousand, ten thousand, a hundred thousand watchdogs: what does a feed cost, a look of the watcher at all of them,
-// and how much memory do they take?
+// and how much memory do they take? In one table, and in a guard of its own each.
 #include <malloc.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/timerfd.h>
@@ -17,6 +18,7 @@
 #include <tocsin/guard.hpp>
 #include <tocsin/in_handler.hpp>
 #include <tocsin/watchdog.hpp>
+#include <tocsin/watchdogs.hpp>
 
 #include "support/measure.hpp"
 #include "support/threads.hpp"
@@ -55,10 +57,35 @@ class many_guards {
     std::size_t count_ = 0;
 };
 
+// The members of one table, and its row.
+class many_members {
+  public:
+    explicit many_members(std::size_t wanted) : table_{wanted}, signals_{watchdog(table_)(nothing)} {
+        all_.reserve(wanted);
+    }
+
+    template <class D>
+    void add(D of_period) {
+        all_.push_back(table_.add("member", of_period));
+    }
+    watched_member& operator[](std::size_t i) { return all_[i]; }
+    std::size_t size() const { return all_.size(); }
+
+  private:
+    watchdogs table_;
+    decltype(guard{watchdog(std::declval<watchdogs&>())(nothing)}) signals_;
+    std::vector<watched_member> all_;
+};
+
 // The least that a scan needs: a word in a cache line of its own, and when it was last seen.
 struct alignas(64) padded_slot {
     std::uint32_t fed = 0;
     std::uint64_t unfed = 0;
+};
+
+struct handle {
+    void* owner;
+    padded_slot* slot;
 };
 
 constexpr int pets = 100'000;
@@ -102,26 +129,52 @@ void feed_for_a_while(Feed feed) {
     }
 }
 
-// Nanoseconds that a thread which scans four times a period runs for one slot, while another thread feeds them: the
-// lines are in the other processor's cache each time.
-double scan_cost(std::vector<padded_slot>& slots) {
-    std::atomic<bool> ends = false;
-    double spent = 0;
-    double scans = 0;
-    std::thread scanner{[&] {
-        for (; !ends; ++scans) {
-            std::this_thread::sleep_for(period / 4);
-            double const start = thread_clock();
-            use(scan(slots));
-            spent += thread_clock() - start;
-        }
-    }};
+// A thread that scans the slots four times a period, and no more than that.
+class scanner {
+  public:
+    explicit scanner(std::vector<padded_slot>& slots)
+        : slots_{slots}, thread_{[this] {
+              ::pthread_setname_np(::pthread_self(), "scanner");
+              for (; !ends_; scans_ = scans_ + 1) {
+                  std::this_thread::sleep_for(period / 4);
+                  double const start = thread_clock();
+                  use(scan(slots_));
+                  spent_ = spent_ + (thread_clock() - start);
+              }
+          }} {}
+    ~scanner() {
+        ends_ = true;
+        thread_.join();
+    }
+    scanner(scanner const&) = delete;
+    scanner& operator=(scanner const&) = delete;
+
+    double scans() const { return scans_; }
+    double spent() const { return spent_; }
+
+  private:
+    std::vector<padded_slot>& slots_;
+    std::atomic<bool> ends_ = false;
+    std::atomic<double> scans_ = 0;
+    std::atomic<double> spent_ = 0;
+    std::thread thread_;
+};
+
+// Nanoseconds that it runs for one slot, while another thread feeds them: the lines are in the other processor's cache
+// each time. The scan alone, or with its share of waking up and going to sleep again.
+double scan_cost(std::vector<padded_slot>& slots, bool alone) {
+    scanner scans{slots};
+    std::this_thread::sleep_for(period / 4);
+    std::string const task = task_named("scanner");
+    double const looks_before = sleeps_of(task);
+    double const time_before = time_of(task);
     feed_for_a_while([&] {
         for (padded_slot& each : slots) __atomic_store_n(&each.fed, 1U, __ATOMIC_RELAXED);
     });
-    ends = true;
-    scanner.join();
-    return spent / scans / static_cast<double>(slots.size());
+    auto const count = static_cast<double>(slots.size());
+    if (alone) return scans.spent() / scans.scans() / count;
+    double const looks = sleeps_of(task) - looks_before;
+    return looks > 0 ? (time_of(task) - time_before) / looks / count : no_figure;
 }
 
 double heap_in_use() {
@@ -148,8 +201,9 @@ struct many_timers {
 };
 
 // The same of the watcher.
+template <class Many>
 double look_cost(std::size_t count) {
-    many_guards watched{count};
+    Many watched{count};
     std::string const task = task_named("tocsin-watch");
     for (std::size_t i = 0; i < count; ++i) watched.add(period);
     std::this_thread::sleep_for(period / 4);
@@ -162,16 +216,37 @@ double look_cost(std::size_t count) {
     return looks > 0 ? (time_of(task) - time_before) / looks / static_cast<double>(count) : no_figure;
 }
 
+// What they take of the heap, and what adding one takes. The places of the handles are the caller's.
+template <class Many>
+struct made {
+    std::unique_ptr<Many> all;
+    double bytes;  // of all
+    double cost;
+
+    explicit made(std::size_t count, double handle) {
+        double const heap_before = heap_in_use();
+        all = std::make_unique<Many>(count);
+        double const begun = thread_clock();
+        for (std::size_t i = 0; i < count; ++i) all->add(1h);
+        cost = (thread_clock() - begun) / static_cast<double>(count);
+        bytes = heap_in_use() - heap_before - handle * static_cast<double>(count);
+    }
+};
+
+void tell(std::string const& row, char const* who, double value, char const* unit, target promised, char const* note) {
+    result shown{"watchdogs", row, who, role::ours, value, unit, 0, promised, note};
+    shown.print();
+}
+
 void measure(std::size_t count) {
     std::string const many = std::to_string(count) + " watchdogs, ";
-    double const heap_before = heap_in_use();
-    auto all_watched = std::make_unique<many_guards>(count);
-    many_guards& watched = *all_watched;
-    double const begun = thread_clock();
-    for (std::size_t i = 0; i < count; ++i) watched.add(1h);
-    double const made = (thread_clock() - begun) / static_cast<double>(count);
-    double const bytes = (heap_in_use() - heap_before) / static_cast<double>(count);
+    made<many_members>{count, 0};  // the heap has its own small stores from here on
+    double const one_member = made<many_members>{1, sizeof(watched_member)}.bytes;
+    made<many_members> members{count, sizeof(watched_member)};
+    made<many_guards> guards{count, 0};
     std::vector<padded_slot> slots(count);
+    std::vector<handle> handles;
+    for (padded_slot& each : slots) handles.push_back({&slots, &each});
     auto const order = some_order(count);
     auto timers = std::make_unique<many_timers>(count);
     bool const enough = timers->all.size() == count;
@@ -189,32 +264,42 @@ void measure(std::size_t count) {
         });
     else
         all.absent("timer_settime (refused after " + std::to_string(timers->all.size()) + ")");
-    all.ours("guard.feed()", target::times(1.1), [&] {
-        return pet_many(order, pets, [&](std::uint32_t i) { watched[i].feed(); });
+    all.ours("guard.feed(), a guard each", target::times(1.1),
+             [&] { return pet_many(order, pets, [&](std::uint32_t i) { (*guards.all)[i].feed(); }); });
+    all.row(many + "feed by a handle").floor("relaxed store, through a vector of handles", [&] {
+        return pet_many(order, pets,
+                        [&](std::uint32_t i) { __atomic_store_n(&handles[i].slot->fed, 1U, __ATOMIC_RELAXED); });
     });
+    all.ours("member.feed(), in a vector", target::times(1.1),
+             [&, fed = &(*members.all)[0]] { return pet_many(order, pets, [&](std::uint32_t i) { fed[i].feed(); }); },
+             "random ones: the handle is a cache line of its own");
     all.run();
     timers.reset();
 
-    all_watched.reset();
-    contest ticks{"watchdogs", rounds(3)};
-    ticks.row(many + "one look, each").floor("scan of padded slots", [&] { return scan_cost(slots); });
-    ticks.ours("the watcher", count <= 10'000 ? target::times(1.2) : target::at_most(25),
-               [count] { return look_cost(count); });
-    ticks.run();
+    double const further = (members.bytes - one_member) / static_cast<double>(count - 1);
+    tell(many + "memory of each further one", "one table", further, "bytes", target::at_most(64.1),
+         "64, and what the heap adds; the handle is the caller's, 16 bytes");
+    tell(many + "memory of each", "one table", members.bytes / static_cast<double>(count), "bytes", {},
+         "the table's and its guard's own part shared by all");
+    tell(many + "memory of each", "a guard each", guards.bytes / static_cast<double>(count), "bytes", {},
+         "rows, claims, group and source");
+    tell(many + "construction of each", "table.add()", members.cost, "ns", {}, "");
+    tell(many + "construction of each", "a guard each", guards.cost, "ns", {}, "");
+    print_point("watchdogs", "bytes of each", static_cast<double>(count),
+                members.bytes / static_cast<double>(count), "bytes", growth::each);
+    members.all.reset();
+    guards.all.reset();
 
-    result shown{"watchdogs", many + "memory of each", "guard and watchdog", role::ours, bytes, "bytes", 0,
-                 target::at_most(64), "a guard of its own each: rows, claims, group and source"};
-    shown.print();
-    shown.row = many + "construction of each";
-    shown.value = made;
-    shown.unit = "ns";
-    shown.promised = {};
-    shown.note.clear();
-    shown.print();
-    print_point("watchdogs", "bytes of each", static_cast<double>(count), bytes, "bytes",
-                growth::each);
+    contest ticks{"watchdogs", rounds(3)};
+    ticks.row(many + "one look, each").floor("a thread that scans padded slots",
+                                                       [&] { return scan_cost(slots, false); });
+    ticks.part("the scan alone", [&] { return scan_cost(slots, true); });
+    ticks.ours("the watcher, one table", count <= 10'000 ? target::times(1.2) : target::at_most(25),
+               [count] { return look_cost<many_members>(count); });
+    ticks.part("the watcher, a guard each", [count] { return look_cost<many_guards>(count); });
+    ticks.run();
     print_point("watchdogs", "a look of the watcher, each", static_cast<double>(count),
-                ticks.median_of("the watcher"), "ns", growth::each);
+                ticks.median_of("the watcher, one table"), "ns", growth::each);
 }
 
 }  // namespace

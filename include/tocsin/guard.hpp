@@ -156,7 +156,8 @@ class guard {
         constexpr bool any = Self::template has<feature::watchdog>();
         static_assert(any, "tocsin: feed() needs a watchdog; add watchdog(30s)(dump_threads)");
         constexpr bool unnamed = !any || Self::state_type::has_unnamed;
-        static_assert(unnamed, "tocsin: every watchdog of this guard has a name; feed each by its name");
+        static_assert(unnamed, "tocsin: every watchdog of this guard has a name; feed each by its name, and members of "
+                               "a table by their handle");
         fed_[0].store_relaxed(1);
     }
 

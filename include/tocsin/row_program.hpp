@@ -35,7 +35,7 @@ struct call_now {
     Watchdogs* watchdogs;
     void operator()(in_signal::arrival& a) const {
         bool const exiting = __atomic_load_n(&a.in->exiting, __ATOMIC_SEQ_CST) != 0;
-        if (!exiting && !watchdogs->closed()) reaction->run(delivery{0});
+        if (!exiting && !watchdogs->closed()) reaction->run(delivery{0, *a.info});
     }
 };
 

@@ -52,6 +52,7 @@
 #include <tocsin/wait.hpp>
 #include <tocsin/wake.hpp>
 #include <tocsin/watchdog.hpp>
+#include <tocsin/watchdogs.hpp>
 
 namespace tocsin {
 

@@ -91,6 +91,11 @@ struct watch_state {
         added.run = [](void* self, in_signal::arrival& hang) { (*static_cast<Program*>(self))(hang); };
         return watches.add(added, fed_by, Name.empty ? nullptr : on_hang<Name>::name.text);
     }
+    // A trigger that is no watchdog of the guard's own words; see watchdogs.hpp.
+    template <class Trigger, class Program>
+    failure add(Trigger& trigger, Program& program, unsigned) noexcept {
+        return trigger.attach(watches, program);
+    }
 };
 
 template <watch_name Name, class... Stages>

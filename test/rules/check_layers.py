@@ -24,7 +24,7 @@ FLOOR = {"signal.hpp", "signal_set.hpp", "delivery.hpp", "duration.hpp", "error.
 GUARD = {"guard.hpp", "guard_state.hpp", "claimed_once.hpp", "row_claim.hpp", "row_program.hpp",
          "row_words.hpp"}
 # Whole sentences made of other headers' words: between those and the umbrella.
-COMPOSED = {"environment.hpp", "fatal.hpp", "forms.hpp"}
+COMPOSED = {"environment.hpp", "fatal.hpp", "forms.hpp", "watchdogs.hpp"}
 
 # What code that runs in a handler may include: freestanding headers and declarations of the kernel's interface.
 # What cannot be included cannot be called.

@@ -97,7 +97,7 @@ struct report_now {
         order.info = a.info;
         order.context = a.context;
         order.from = a.signal == 0 ? nullptr : &from;
-        auto const* const hang = static_cast<hang_note const*>(a.signal == 0 ? a.info->si_value.sival_ptr : nullptr);
+        auto const* const hang = static_cast<hang_note const*>(a.signal == 0 ? a.info->si_lower : nullptr);
         if (hang != nullptr) order.hang = hang->unfed;
         if (hang != nullptr) order.watchdog = hang->name;
         desk.clock_signal = is_fault(a.signal) ? a.signal : 0;

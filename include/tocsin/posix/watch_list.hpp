@@ -161,10 +161,28 @@ class watch_group : watched {
     std::int32_t process_ = 0;  // where they are armed
 };
 
+class watch_list;
+
+// Watchdogs that have a row of this guard and are not fed by its words: a table of them, see watch_table.hpp.
+struct watch_part : watched {
+    watch_part* next_part = nullptr;
+    alarm_source* alarm = nullptr;
+    void (*arm)(watch_part&, std::uint64_t now) noexcept = nullptr;
+    void (*link)(watch_part&, watch_room&) noexcept = nullptr;
+    void (*unlink)(watch_part&, watch_room&) noexcept = nullptr;
+    bool (*run_fired)(watch_part&, watch_list&) noexcept = nullptr;  // false once the guard is being destroyed
+    void (*detach)(watch_part&) noexcept = nullptr;                  // from its guard, last of all
+};
+
 // All watchdogs of a guard: those without a name are one group, each name is another.
 class watch_list {
   public:
     ~watch_list() {
+        while (parts_ != nullptr) {
+            watch_part* const gone = parts_;
+            parts_ = gone->next_part;
+            gone->detach(*gone);
+        }
         while (groups_ != &unnamed_) {
             watch_group* const gone = groups_;
             groups_ = gone->next_group;
@@ -199,9 +217,16 @@ class watch_list {
         return {};
     }
 
+    void add(watch_part& added) noexcept {
+        added.alarm = &helper_;
+        added.next_part = parts_;
+        parts_ = &added;
+    }
+
     // In this process, from `now` on.
     void arm(std::uint64_t now) noexcept {
         each([now](watch_group& group) { group.arm(now); });
+        each_part([now](watch_part& part) { part.arm(part, now); });
         process_.store(in_signal::getpid());
     }
 
@@ -212,6 +237,7 @@ class watch_list {
             if (room == nullptr) return {ENOMEM, "malloc", 0};
             arm(in_signal::monotonic());
             each([room](watch_group& group) { group.link_to(*room); });
+            each_part([room](watch_part& part) { part.link(part, *room); });
         }
         return start_watcher(*to_.in);
     }
@@ -224,6 +250,7 @@ class watch_list {
             table_lock const locked{*to_.in};
             watch_room& room = room_of(*to_.in);
             each([&room](watch_group& group) { group.unlink_from(room); });
+            each_part([&room](watch_part& part) { part.unlink(part, room); });
             detail::forget_alarm(room, helper_);
         }
         remove_source(*to_.in, in_signal::helper, helper_);
@@ -237,6 +264,7 @@ class watch_list {
             generation_.fetch_add(1);
             arm(in_signal::monotonic());
             each([&room](watch_group& group) { group.be_due(room); });
+            each_part([&room](watch_part& part) { detail::look_sooner(room, part, part.due); });
         }
         return start_watcher(*to_.in);
     }
@@ -249,9 +277,25 @@ class watch_list {
                 if (one->fired.load() == 0 || one->fired.exchange(0) == 0) continue;
                 if (closed_.load() != 0)
                     return;  // by a reaction that destroyed the guard, or by another thread
-                run(*one, group->name);
+                in_signal::hang_note note{one->reached, group->name};
+                run(one->program, one->run, note, nullptr);
             }
         }
+        for (watch_part* part = parts_; part != nullptr; part = part->next_part)
+            if (!part->run_fired(*part, *this)) return;
+    }
+
+    // A row, in the mask of the thread that built the guard. `tag` is what its reactions are given as a pointer.
+    void run(void* program, void (*row)(void* program, in_signal::arrival&), in_signal::hang_note& note,
+             void* tag) noexcept {
+        siginfo_t info{};
+        info.si_lower = &note;
+        if (tag != nullptr) info.si_code = SI_TIMER;
+        info.si_value.sival_ptr = tag;
+        in_signal::arrival hang{0, &info, nullptr, to_.in};
+        set_mask(mask_ & all_but_faults(*to_.in));
+        row(program, hang);
+        set_mask(all_but_faults(*hang.in));
     }
 
     // A rest begins; what it answers is for its end.
@@ -277,7 +321,12 @@ class watch_list {
         for (watch_group* group = groups_; group != nullptr; group = group->next_group)
             if (group->first() != nullptr) visit(*group);
     }
+    template <class Visit>
+    void each_part(Visit visit) noexcept {
+        for (watch_part* part = parts_; part != nullptr; part = part->next_part) visit(*part);
+    }
     bool closed() const noexcept { return closed_.load() != 0; }
+    opening const& opened() const noexcept { return to_; }
 
   private:
     struct helper_part : alarm_source {
@@ -291,20 +340,11 @@ class watch_list {
         group.name = name;
     }
 
-    void run(watch& fired, char const* name) noexcept {
-        in_signal::hang_note note{fired.reached, name};
-        siginfo_t info{};
-        info.si_value.sival_ptr = &note;
-        in_signal::arrival hang{0, &info, nullptr, to_.in};
-        set_mask(mask_ & all_but_faults(*to_.in));
-        fired.run(fired.program, hang);
-        set_mask(all_but_faults(*hang.in));
-    }
-
     opening to_{};
     in_signal::kernel_set mask_ = 0;           // of the thread that builds the guard
     watch_group unnamed_;
     watch_group* groups_ = &unnamed_;          // the unnamed one is the last
+    watch_part* parts_ = nullptr;
     in_signal::atomic<std::int32_t> process_;  // where they are armed
     in_signal::atomic<std::uint32_t> closed_;
     in_signal::atomic<std::uint32_t> generation_;
