@@ -152,9 +152,9 @@ double captured(Capture capture_one) {
     double const start = wall_clock();
     std::size_t count = 0;
     least_frames = 1000;
-    in_signal::each_task([&](int thread) {
+    in_signal::each_task([&](int thread, int tasks) {
         if (thread == self) return;
-        capture_one(thread, stack);
+        capture_one(thread, tasks, stack);
         least_frames = std::min(least_frames, static_cast<std::size_t>(stack.walked.frames));
         ++count;
     });
@@ -166,12 +166,14 @@ constexpr std::uint64_t patience = 1'000'000'000;
 in_signal::table& table() { return *in_signal::the_table.load(); }
 
 double passive() {
-    return captured([](int thread, in_signal::stack& to) {
-        in_signal::capture(table(), in_signal::desk_of(table())->captures, thread, 64, patience, to);
+    in_signal::desk_of(table())->captures.rows.begin_pass();
+    return captured([](int thread, int tasks, in_signal::stack& to) {
+        in_signal::capture(table(), in_signal::desk_of(table())->captures, thread, 64, patience, to, tasks);
     });
 }
 double signalled() {
-    return captured([](int thread, in_signal::stack& to) {
+    in_signal::desk_of(table())->captures.rows.begin_pass();
+    return captured([](int thread, int, in_signal::stack& to) {
         in_signal::capture_by_signal(table(), in_signal::desk_of(table())->captures, thread, 64, patience, to);
     });
 }

@@ -85,8 +85,9 @@ TEST_CASE("a short row says what the row said", "[known_rows]") {
     row.kind[3] = rule::saved_at;
     row.operand[3] = 8 * 1023;
     short_row shorter;
-    REQUIRE(shorter.take(row));
+    REQUIRE(shorter.take(row, 0x7fff));
     CHECK_FALSE(shorter.outermost());
+    CHECK(shorter.into_function() == 0x7fff);
     CHECK(shorter.cfa_register() == base);
     CHECK(shorter.cfa_offset() == row.cfa_offset);
     REQUIRE(shorter.rules() == 4);
@@ -97,13 +98,14 @@ TEST_CASE("a short row says what the row said", "[known_rows]") {
         if (number != 1) CHECK(shorter.offset(i) == row.operand[number]);
     }
     row.kind[back] = rule::undefined;
-    REQUIRE(shorter.take(row));
+    REQUIRE(shorter.take(row, 0x7fff));
     CHECK(shorter.outermost());
 }
 
 TEST_CASE("a row that says more is not made short", "[known_rows]") {
     frame_row row = ordinary();
     short_row shorter;
+    std::uintptr_t into_function = 1;
     SECTION("a frame address by expression") { row.cfa_register = cfa_by_expression; }
     SECTION("a frame address that is far away") { row.cfa_offset = std::uint64_t{1} << 31; }
     SECTION("a return address that is not saved") { row.kind[back] = rule::same; }
@@ -114,12 +116,13 @@ TEST_CASE("a row that says more is not made short", "[known_rows]") {
     SECTION("a place between two words") { row.operand[base] = 12; }
     SECTION("a place too far below") { row.operand[base] = static_cast<std::uint64_t>(-8 * 1024); }
     SECTION("a place too far above") { row.operand[base] = 8 * 1024; }
+    SECTION("a frame pointer far into its function") { into_function = 0x8000; }
     SECTION("too many registers") {
         for (unsigned i = 0; i < machine::register_count; ++i)
             if (i != machine::stack_register) row.kind[i] = rule::saved_at;
         if (machine::register_count <= short_row::most_rules + 1) row.cfa_register = cfa_by_expression;
     }
-    CHECK_FALSE(shorter.take(row));
+    CHECK_FALSE(shorter.take(row, into_function));
 }
 
 TEST_CASE("a walk by rows that are known is the same walk", "[known_rows]") {
@@ -146,7 +149,7 @@ TEST_CASE("a walk by rows that are known is the same walk", "[known_rows]") {
 TEST_CASE("a row is found for its address, object and pass alone", "[known_rows]") {
     auto const rows = std::make_unique<known_rows>();
     short_row row, found;
-    REQUIRE(row.take(ordinary()));
+    REQUIRE(row.take(ordinary(), 0));
     object_place const object{4096, 8192, 77};
     auto const tag = [&] { return known_rows::tag(rows->pass(), object); };
     CHECK_FALSE(rows->find(0, tag(), found));

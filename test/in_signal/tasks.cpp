@@ -115,6 +115,22 @@ TEST_CASE("every thread of the process is visited once", "[tasks]") {
     for (int const thread : expected) CHECK(std::binary_search(seen.begin(), seen.end(), thread));
 }
 
+TEST_CASE("files of threads are the same from the list's descriptor as by their whole path", "[tasks]") {
+    waiter const other{[] { ::prctl(PR_SET_NAME, "other"); }};
+    test::until_asleep(other.id);
+    unsigned seen = 0;
+    CHECK(each_task([&](int thread, int tasks) {
+              ++seen;
+              CHECK(std::string{task_file<64>{thread, "comm", tasks}.text()} ==
+                    task_file<64>{thread, "comm"}.text());
+              if (thread != other.id) return;
+              in_signal::waiting_at const at = in_signal::waiting_place{thread, tasks}.look();
+              CHECK(at.known);
+              CHECK(at.pc == in_signal::where_it_waits(thread).pc);
+          }) == 0);
+    CHECK(seen >= 2);
+}
+
 TEST_CASE("without descriptors the threads cannot be listed, and nobody is visited", "[tasks]") {
     auto subject = child::run([] {
         rlimit const none{0, 0};

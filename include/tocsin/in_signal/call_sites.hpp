@@ -21,8 +21,14 @@ class call_sites {
         back = machine::without_signature(back);
         unsigned char before[machine::longest_call];
         if (!read_before(back, before) || !machine::ends_with_call(before)) return false;
+        if (code_begin_ < back && back <= code_end_) return true;
         if (!module_.holds(back - 1)) module_ = module_of(back - 1, headers_);
-        return !module_.found || executable_in(module_, back - 1, headers_);
+        if (!module_.found) return true;
+        segment_bounds code{};
+        if (!executable_in(module_, back - 1, headers_, &code)) return false;
+        code_begin_ = code.begin;
+        code_end_ = code.end;
+        return true;
     }
 
     // Where the call in front of `back` went: directly, by way of a procedure table or through a pointer at a
@@ -52,7 +58,9 @@ class call_sites {
     work& budget_;
     careful_reader& headers_;
     careful_reader code_{budget_};
-    module_info module_{};  // the last one
+    module_info module_{};           // the last one
+    std::uintptr_t code_begin_ = 0;  // the last segment that was found to hold code
+    std::uintptr_t code_end_ = 0;
 };
 
 }  // namespace tocsin::in_signal

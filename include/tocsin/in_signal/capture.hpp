@@ -168,8 +168,9 @@ inline void capture_by_signal(table& in, capture_desk& desk, int thread, std::ui
 }
 
 // Reads a thread that waits, and looks again afterwards whether it still does.
-inline bool capture_waiting(capture_desk& desk, int thread, std::uint32_t limit, stack& to) noexcept {
-    waiting_place const place{thread};
+inline bool capture_waiting(capture_desk& desk, int thread, std::uint32_t limit, stack& to,
+                            int tasks = AT_FDCWD) noexcept {
+    waiting_place const place{thread, tasks};
     waiting_at const before = place.look();
     if (!before.known) return false;
     careful_reader memory;
@@ -182,14 +183,15 @@ inline bool capture_waiting(capture_desk& desk, int thread, std::uint32_t limit,
 
 // The stack of `thread`, which is not the calling one. Takes at most `patience` nanoseconds and a little. A thread
 // that blocks the signal is not sent it, or it would find it waiting whenever it opens its mask; but most only do so
-// for a moment, in a handler.
+// for a moment, in a handler. `tasks` as each_task() gives it.
 inline void capture(table& in, capture_desk& desk, int thread, std::uint32_t limit, std::uint64_t patience,
-                    stack& to) noexcept {
-    std::uint64_t const deadline = monotonic() + patience;
+                    stack& to, int tasks = AT_FDCWD) noexcept {
+    std::uint64_t deadline = 0;  // the clock is not asked about a thread that waits
     for (;;) {
         to.walked = {};
-        bool const has_stack = capture_waiting(desk, thread, limit, to);
+        bool const has_stack = capture_waiting(desk, thread, limit, to, tasks);
         if (has_stack && to.source == stack_source::waiting) return;
+        if (deadline == 0) deadline = monotonic() + patience;
         if (!has_stack && has_ended(thread)) {
             to.source = stack_source::gone;
             return;
@@ -203,7 +205,7 @@ inline void capture(table& in, capture_desk& desk, int thread, std::uint32_t lim
     std::uint64_t const now = monotonic();
     // It may sleep by now; a thread that sleeps is not to be woken.
     for (int look = 0; look < 4; ++look)
-        if (capture_waiting(desk, thread, limit, to) && to.source == stack_source::waiting) return;
+        if (capture_waiting(desk, thread, limit, to, tasks) && to.source == stack_source::waiting) return;
     bool const moved = to.walked.frames != 0;
     capture_by_signal(in, desk, thread, limit, now < deadline ? deadline - now : 0, to);
     if (moved && to.source > stack_source::gone) to.source = stack_source::moved;

@@ -24,7 +24,9 @@ class short_row {
     static constexpr unsigned size = 1 + most_rules / 4;
     std::uint64_t words[size];
 
-    bool outermost() const noexcept { return (words[0] >> 48) != 0; }
+    bool outermost() const noexcept { return (words[0] >> 48 & 1) != 0; }
+    // How far the address lies behind the first of its function.
+    std::uintptr_t into_function() const noexcept { return words[0] >> 49; }
     unsigned cfa_register() const noexcept { return words[0] >> 32 & 0xff; }
     std::uintptr_t cfa_offset() const noexcept { return extended(static_cast<std::int32_t>(words[0])); }
     // Rule 0 is that of the return address.
@@ -37,7 +39,8 @@ class short_row {
     }
 
     // False if the row does not fit.
-    bool take(frame_row const& row) noexcept {
+    bool take(frame_row const& row, std::uintptr_t into_function) noexcept {
+        if (into_function >> 15 != 0 && row.cfa_register == machine::frame_register) return false;
         constexpr unsigned back = machine::return_register;
         for (std::uint64_t& word : words) word = 0;
         if (row.kind[back] == rule::undefined) {
@@ -51,7 +54,8 @@ class short_row {
         if (!add(row, back, count)) return false;
         for (unsigned i = 0; i < machine::register_count; ++i)
             if (i != back && row.kind[i] != rule::same && !add(row, i, count)) return false;
-        words[0] = static_cast<std::uint32_t>(cfa) | std::uint64_t{row.cfa_register} << 32 | std::uint64_t{count} << 40;
+        words[0] = static_cast<std::uint32_t>(cfa) | std::uint64_t{row.cfa_register} << 32 |
+                   std::uint64_t{count} << 40 | into_function << 49;
         return true;
     }
 

@@ -188,16 +188,23 @@ class last_objects {
     object_place other_{};
 };
 
+struct segment_bounds {
+    std::uintptr_t begin, end;
+};
+
 // True if `address` lies in a segment of `module` that was mapped to be executed. An object that does not
-// show its headers gets the benefit of the doubt.
-inline bool executable_in(module_info const& module, std::uintptr_t address,
-                          careful_reader& memory) noexcept {
+// show its headers gets the benefit of the doubt. `bounds` is that segment; untouched if there is none.
+inline bool executable_in(module_info const& module, std::uintptr_t address, careful_reader& memory,
+                          segment_bounds* bounds = nullptr) noexcept {
     if (!module.holds(address)) return false;
     bool seen = false;
     bool const inside = detail::any_segment(module.begin, memory, [&](ElfW(Phdr) const& segment) noexcept {
         seen = true;
-        return segment.p_type == PT_LOAD && (segment.p_flags & PF_X) != 0 &&
-               address - module.bias - segment.p_vaddr < segment.p_memsz;
+        std::uintptr_t const begin = module.bias + segment.p_vaddr;
+        if (segment.p_type != PT_LOAD || (segment.p_flags & PF_X) == 0 || address - begin >= segment.p_memsz)
+            return false;
+        if (bounds != nullptr) *bounds = {begin, begin + segment.p_memsz};
+        return true;
     });
     return inside || !seen;
 }

@@ -113,9 +113,9 @@ class report {
         desk_.groups.clear();
         int const main = getpid();
         if (main != first && tgkill(main, main, 0) == 0) show_other(main, self);
-        int const listed = each_task([&](int thread) noexcept {
+        int const listed = each_task([&](int thread, int tasks) noexcept {
             bool const clock = thread == sender_of(desk_.clock) || thread == sender_of(desk_.whole_clock);
-            if (thread != main && thread != first && !clock) show_other(thread, self);
+            if (thread != main && thread != first && !clock) show_other(thread, self, tasks);
         });
         if (listed != 0) show_recorded(first, self);
         for (std::uint32_t i = 0; i < desk_.groups.count(); ++i) show_group(desk_.groups.group(i));
@@ -133,22 +133,22 @@ class report {
     }
 
     // At once, or with its group.
-    void show_other(int thread, int self) noexcept {
-        if (!step(desk_, 0, [&]() noexcept { capture_other(thread, self); }))
+    void show_other(int thread, int self, int tasks = AT_FDCWD) noexcept {
+        if (!step(desk_, 0, [&]() noexcept { capture_other(thread, self, tasks); }))
             desk_.current.source = stack_source::no_answer;
         bool const has_stack = desk_.current.source <= stack_source::moved;
         thread_view shown{thread, false, thread == self, desk_.current.source, nullptr, 0};
         shown.crash = thread == self ? nullptr : desk_.waiting.of_thread(thread);
         bool const alone = !Form::groups || shown.crash != nullptr || desk_.current.source == stack_source::moved ||
                            thread == getpid() || has_crumbs(in_, thread);
-        task_file<32> const comm{thread, "comm"};
+        task_file<32> const comm{thread, "comm", tasks};
         if (has_stack && !alone && desk_.groups.add(thread, comm.text(), comm.size(), desk_.current)) return;
         if (has_stack) set_stack(shown, desk_.current.walked, desk_.current.frames);
         show(shown);
         out_.flush();
     }
 
-    void capture_other(int thread, int self) noexcept {
+    void capture_other(int thread, int self, int tasks) noexcept {
         stack& to = desk_.current;
         to.source = stack_source::no_answer;
         to.walked = {};
@@ -160,7 +160,7 @@ class report {
             return;
         }
         bool const hurry = monotonic() > late_for_captures_;
-        capture(in_, desk_.captures, thread, frames_, hurry ? 0 : capture_patience, to);
+        capture(in_, desk_.captures, thread, frames_, hurry ? 0 : capture_patience, to, tasks);
     }
 
     void show_group(stack_group const& group) noexcept {

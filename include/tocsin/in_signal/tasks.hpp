@@ -12,14 +12,21 @@
 
 namespace tocsin::in_signal {
 
+// Opens a file of a thread: from `tasks`, which is /proc/self/task as each_task() has it open, or by the whole path,
+// which takes the kernel half as long again to find.
+inline int open_task_file(int tasks, int thread, char const* file) noexcept {
+    fixed_line<64> path;
+    if (tasks == AT_FDCWD) path.text("/proc/self/task/");
+    path.decimal(thread).character('/').text(file).character('\0');
+    return openat(tasks, path.data(), O_RDONLY | O_CLOEXEC);
+}
+
 // The text of /proc/self/task/THREAD/FILE, without its last newline; empty if it cannot be had.
 template <std::size_t Capacity>
 class task_file {
   public:
-    task_file(int thread, char const* file) noexcept {
-        fixed_line<64> path;
-        path.text("/proc/self/task/").decimal(thread).character('/').text(file).character('\0');
-        int const fd = openat(AT_FDCWD, path.data(), O_RDONLY | O_CLOEXEC);
+    task_file(int thread, char const* file, int tasks = AT_FDCWD) noexcept {
+        int const fd = open_task_file(tasks, thread, file);
         if (fd < 0) {
             error_ = -fd;
             text_[0] = '\0';
@@ -95,11 +102,8 @@ inline waiting_at parse_where_it_waits(char const* at) noexcept {
 // The same file, to be asked more than once.
 class waiting_place {
   public:
-    explicit waiting_place(int thread) noexcept {
-        fixed_line<64> path;
-        path.text("/proc/self/task/").decimal(thread).text("/syscall").character('\0');
-        fd_ = openat(AT_FDCWD, path.data(), O_RDONLY | O_CLOEXEC);
-    }
+    explicit waiting_place(int thread, int tasks = AT_FDCWD) noexcept
+        : fd_{open_task_file(tasks, thread, "syscall")} {}
     ~waiting_place() {
         if (fd_ >= 0) close(fd_);
     }
@@ -175,9 +179,7 @@ class blocked_mask {
 // True if `thread` blocks `signal`; false also if that cannot be known.
 inline bool blocks(int thread, int signal) noexcept {
     if (signal <= 0 || signal > 64) return false;
-    fixed_line<64> path;
-    path.text("/proc/self/task/").decimal(thread).text("/status").character('\0');
-    int const fd = openat(AT_FDCWD, path.data(), O_RDONLY | O_CLOEXEC);
+    int const fd = open_task_file(AT_FDCWD, thread, "status");
     if (fd < 0) return false;
     char piece[512];
     blocked_mask blocked;
@@ -207,7 +209,8 @@ void each_number(char const* entries, std::size_t bytes, Visit&& visit) noexcept
     }
 }
 
-// Calls visit(thread id) for each thread of this process; an errno if they cannot be listed. A /proc that does not
+// Calls visit(thread id) for each thread of this process, or visit(thread id, tasks) with the descriptor of the list
+// that files of threads can be opened from; an errno if they cannot be listed. A /proc that does not
 // know this very thread belongs to another namespace: its numbers are other people's threads.
 template <class Visit>
 int each_task(Visit&& visit) noexcept {
@@ -218,7 +221,12 @@ int each_task(Visit&& visit) noexcept {
     alignas(8) char entries[2048];
     long bytes;
     while ((bytes = getdents(directory, entries, sizeof entries)) > 0)
-        each_number(entries, static_cast<std::size_t>(bytes), visit);
+        each_number(entries, static_cast<std::size_t>(bytes), [&](int thread) noexcept {
+            if constexpr (requires { visit(thread, directory); })
+                visit(thread, directory);
+            else
+                visit(thread);
+        });
     close(directory);
     return bytes < 0 ? static_cast<int>(-bytes) : 0;
 }

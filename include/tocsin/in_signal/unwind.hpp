@@ -17,14 +17,11 @@
 // their stacks without saying so in tables.
 #pragma once
 
-#include <tocsin/in_signal/call_frame.hpp>
 #include <tocsin/in_signal/call_sites.hpp>
 #include <tocsin/in_signal/dwarf_expression.hpp>
-#include <tocsin/in_signal/eh_frame.hpp>
 #include <tocsin/in_signal/frames.hpp>
-#include <tocsin/in_signal/known_rows.hpp>
-#include <tocsin/in_signal/module.hpp>
 #include <tocsin/in_signal/registers.hpp>
+#include <tocsin/in_signal/row_finder.hpp>
 
 namespace tocsin::in_signal {
 
@@ -38,7 +35,7 @@ namespace detail {
 class walker {
   public:
     walker(registers const& from, careful_reader& stack, known_rows* rows) noexcept
-        : now_{from}, stack_{stack}, rows_{rows}, pass_{rows != nullptr ? rows->pass() : 0} {}
+        : now_{from}, stack_{stack}, finder_{budget_, rows} {}
 
     walk run(frame* out, std::size_t limit) noexcept {
         walk done{};
@@ -64,11 +61,9 @@ class walker {
 
     // To the caller. False, and why, if there is none.
     bool up(ending& why) noexcept {
-        if (rows_ != nullptr) {
-            found const shortly = by_known_row();
-            why = ending::end_of_stack;
-            if (shortly != found::nothing) return shortly == found::caller;
-        }
+        found const shortly = by_known_row();
+        why = ending::end_of_stack;
+        if (shortly != found::nothing) return shortly == found::caller;
         registers next = now_;
         found result = has_row() ? by_row(next) : found::nothing;
         if (result == found::nothing) {
@@ -98,39 +93,16 @@ class walker {
     // A return address may be the first byte after its function: the call did not return.
     std::uintptr_t looked_up() const noexcept { return now_.signal_frame ? now_.pc : now_.pc - 1; }
 
-    module_info const& module_for(std::uintptr_t address) noexcept {
-        if (!module_.holds(address)) module_ = module_of(address, headers_);
-        return module_;
-    }
+    bool has_row() noexcept { return finder_.find(looked_up()); }
 
-    // By a row that this walk or another has needed before; if there is none, nothing has changed.
+    // By a row that this walk or another has needed before; if there is none, nothing has changed but for a guess.
     found by_known_row() noexcept {
-        std::uintptr_t const address = looked_up();
         short_row row;
-        if (!budget_.spend() || !rows_->find(address, known_rows::tag(pass_, objects_.of(address, headers_)), row))
-            return found::nothing;
+        if (!finder_.find_known(looked_up(), row)) return found::nothing;
         if (row.outermost()) return found::end_of_stack;
+        if (row.cfa_register() == machine::frame_register && !now_.knows(machine::frame_register))
+            guess_frame_pointer(looked_up() - row.into_function(), row.cfa_offset());
         return to_caller(row, now_, stack_) ? found::caller : found::nothing;
-    }
-
-    // Finds the table row of the current frame. Recursion asks for the same one again and again.
-    bool has_row() noexcept { return find_row(looked_up()); }
-
-    bool find_row(std::uintptr_t address) noexcept {
-        if (row_is_good_ && row_address_ == address) return budget_.spend();
-        row_address_ = address;
-        row_is_good_ = tables_.find(module_for(address), address, entry_) &&
-                       entry_.return_column == machine::return_register &&
-                       rules_.row_for(entry_, address, instructions_, budget_, row_);
-        if (rows_ != nullptr && row_is_good_) keep_row(address);
-        return row_is_good_;
-    }
-
-    // Not where a trampoline may be.
-    void keep_row(std::uintptr_t address) noexcept {
-        short_row row;
-        if (entry_.signal_frame || entry_.end == address + 1 || !row.take(row_)) return;
-        rows_->keep(address, known_rows::tag(pass_, objects_.of(address, headers_)), row);
     }
 
     found by_row(registers& next) noexcept {
@@ -238,7 +210,7 @@ class walker {
             return true;
         }
         if (!now_.knows(machine::stack_register)) return false;
-        unsigned const most_pushed = executable_in(module_for(now_.pc), now_.pc, headers_) ? 2 : 0;
+        unsigned const most_pushed = executable_in(finder_.module_for(now_.pc), now_.pc, headers_) ? 2 : 0;
         for (unsigned pushed = 0; pushed <= most_pushed; ++pushed) {
             std::uintptr_t const at = now_.sp() + pushed * sizeof(std::uintptr_t);
             std::uintptr_t back = 0;
@@ -340,6 +312,18 @@ class walker {
 
     enum class lead : std::uint8_t { nowhere, on, to_the_end };
 
+    bool follow_known(short_row const& row, std::uintptr_t& sp, std::uintptr_t& pointer, std::uintptr_t& pc) noexcept {
+        registers there{};
+        there.set(machine::stack_register, sp);
+        there.set(machine::frame_register, pointer);
+        if (!to_caller(row, there, stack_) || there.sp() - sp > farthest_frame_pointer) return false;
+        if (!there.knows(machine::frame_register) || !calls_.plausible(there.pc)) return false;
+        sp = there.sp();
+        pointer = there.value[machine::frame_register];
+        pc = there.pc;
+        return true;
+    }
+
     // How far the callers' rows lead from a record, with the two registers that it tells of.
     lead follow(std::uintptr_t sp, frame_record const& record) noexcept {
         constexpr unsigned farthest = 64;
@@ -348,7 +332,13 @@ class walker {
         std::uintptr_t pointer = record.caller;
         for (unsigned steps = 0; steps < farthest; ++steps) {
             lead const here = steps == 0 ? lead::nowhere : lead::on;
-            if (!find_row(machine::without_signature(pc) - 1)) return here;
+            short_row known;
+            if (finder_.find_known(machine::without_signature(pc) - 1, known)) {
+                if (known.outermost()) return lead::to_the_end;
+                if (!follow_known(known, sp, pointer, pc)) return here;
+                continue;
+            }
+            if (!finder_.find(machine::without_signature(pc) - 1)) return here;
             if (row_.kind[back] == rule::undefined) return lead::to_the_end;
             bool const by_pointer = row_.cfa_register == machine::frame_register;
             if (!by_pointer && row_.cfa_register != machine::stack_register) return here;
@@ -366,22 +356,15 @@ class walker {
 
     registers now_;
     careful_reader& stack_;
-    known_rows* rows_;
-    std::uint64_t pass_;
     work budget_{most_work};
-    eh_frame tables_{budget_};
-    careful_reader& headers_{tables_.memory()};
+    row_finder finder_;
+    frame_entry& entry_{finder_.entry};
+    frame_row& row_{finder_.row};
+    careful_reader& headers_{finder_.memory()};
+    careful_reader& instructions_{finder_.memory()};
     call_sites calls_{budget_, headers_};
     careful_reader& code_{calls_.code()};
-    careful_reader& instructions_{tables_.memory()};
-    last_objects objects_;
-    module_info module_{};
-    frame_entry entry_{};
-    frame_row row_;  // once row_is_good_
-    call_frame rules_;
-    std::uintptr_t row_address_ = 0;
     unsigned stack_changes_ = 0;
-    bool row_is_good_ = false;
     bool guessed_ = false;
 };
 
