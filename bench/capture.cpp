@@ -178,6 +178,14 @@ double signalled() {
     });
 }
 
+// What reading a thread asks of /proc, and nothing else.
+double proc_alone() {
+    return captured([](int thread, int tasks, in_signal::stack& to) {
+        in_signal::waiting_place const place{thread, tasks};
+        to.walked.frames = place.look().known && place.look().known ? 1000 : 0;
+    });
+}
+
 double enumeration() {
     double const start = wall_clock();
     std::size_t count = 0;
@@ -219,6 +227,7 @@ void scale(unsigned count, int times) {
     contest all{"capture", rounds(times)};
     all.row(row, "us").floor("signal and frame-pointer walk by hand", signalled_by_hand);
     all.part("reading the list of threads", enumeration);
+    all.part("/proc/self/task/N/syscall opened, read twice, closed", proc_alone);
     all.ours("waiting threads read, not signalled", target::times(1.1), passive, "0 system calls disturbed");
     // one after another, it is the wake-ups that are measured: not for minutes
     if (count <= 1'000) all.ours("each signalled in its turn", {}, signalled, "what running threads need");

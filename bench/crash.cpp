@@ -141,10 +141,12 @@ void times_of(std::string const& where) {
               [&one = victim("tocsin", where)] { return one.first(); });
     if (where == "main") {
         main.row(row + ", with lines", "us").floor_of("bare death");
-        if (is_there("lines"))
+        if (is_there("lines")) {
+            main.part("bare death of who holds libbacktrace's memory", whole("reader"));
             main.ours("dump_threads.with(lines)", target::times(17), whole("lines"));
-        else
+        } else {
             main.absent("libbacktrace");
+        }
         main.row("fault to exit, 10,000 frames", "us").floor("bare death", [&one = victim("bare", "deep")] {
             return one.whole();
         });
@@ -182,9 +184,12 @@ void memory() {
           target::at_most(6 * 1024));
     print("resident memory added by install", "on_crash(dump_threads)", role::ours, victim("tocsin", "main").added(),
           target::at_most(6 * 1024));
-    if (is_there("lines"))
+    if (is_there("lines")) {
+        print("peak memory added by a crash, with lines", "libbacktrace opened, and no report", role::part,
+              victim("reader", "main").peak() - bare, {});
         print("peak memory added by a crash, with lines", "dump_threads.with(lines)", role::ours,
               victim("lines", "main").peak() - bare, {});
+    }
 }
 
 void curves(std::vector<std::string> const& points) {
