@@ -39,7 +39,8 @@ void expect_one_report(test::outcome const& end) {
 
 TEST_CASE("a call that a filter refuses costs no more than what it was for", "[crash_in_a_sandbox]") {
     long const refused = GENERATE(SYS_rt_sigprocmask, SYS_getdents64, SYS_timer_create, SYS_rt_sigpending,
-                                  SYS_ppoll, SYS_clock_gettime, SYS_rt_tgsigqueueinfo, SYS_tgkill, SYS_readlinkat);
+                                  SYS_ppoll, SYS_clock_gettime, SYS_rt_tgsigqueueinfo, SYS_tgkill, SYS_readlinkat,
+                                  SYS_getpid, SYS_gettid);
     bool const trapped = GENERATE(false, true);
     CAPTURE(refused, trapped);
     auto victim = child::run([=] {
@@ -60,6 +61,34 @@ TEST_CASE("where dispositions may not be changed any more a crash is reported on
     auto const& end = victim.wait();
     INFO(end.describe());
     CHECK(end.exited(128 + SIGSEGV));  // the signal itself cannot be had
+    CHECK(test::count_of(end.err, "tocsin: end of report, ") == 1);
+}
+
+TEST_CASE("under a filter that traps all but a few calls a crash is reported once, and ends", "[crash_in_a_sandbox]") {
+    auto victim = child::run([] {
+        guard signals{on_crash(dump_threads)};
+        test::trap_all_but({SYS_write, SYS_exit_group, SYS_rt_sigreturn, SYS_rt_sigaction, SYS_rt_sigprocmask,
+                            SYS_getpid, SYS_gettid, SYS_tgkill, SYS_rt_tgsigqueueinfo, SYS_clock_gettime});
+        write_null();
+    });
+    auto const& end = victim.wait();
+    INFO(end.describe());
+    CHECK(end.killed_by(SIGSEGV));
+    CHECK(test::count_of(end.err, "tocsin: SIGSEGV (address not mapped)") == 1);
+    CHECK(test::count_of(end.err, "tocsin: end of report, ") == 1);
+}
+
+TEST_CASE("a call that a filter traps is reported where all that is left is to write and to end",
+          "[crash_in_a_sandbox]") {
+    auto victim = child::run([] {
+        guard signals{on_crash(dump_threads)};
+        test::trap_all_but({SYS_write, SYS_exit_group, SYS_rt_sigreturn});
+        ::getppid();
+    });
+    auto const& end = victim.wait();
+    INFO(end.describe());
+    CHECK(end.exited(128 + SIGSYS));
+    CHECK(test::count_of(end.err, "tocsin: SIGSYS (system call refused by a filter)") == 1);
     CHECK(test::count_of(end.err, "tocsin: end of report, ") == 1);
 }
 

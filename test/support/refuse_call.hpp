@@ -10,6 +10,8 @@
 #include <sys/syscall.h>
 
 #include <cstddef>
+#include <initializer_list>
+#include <vector>
 
 #include "support/child.hpp"
 
@@ -32,5 +34,19 @@ inline void refuse_call(long number, int code) {
 }
 // Answers it with SIGSYS.
 inline void trap_call(long number) { filter_call(number, SECCOMP_RET_TRAP); }
+
+// Answers all but these with SIGSYS: a sandbox that lists what is allowed.
+inline void trap_all_but(std::initializer_list<long> allowed) {
+    std::vector<sock_filter> rules{
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<unsigned>(offsetof(seccomp_data, nr)))};
+    for (long const number : allowed) {
+        rules.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(number), 0, 1));
+        rules.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+    }
+    rules.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP));
+    sock_fprog const program{static_cast<unsigned short>(rules.size()), rules.data()};
+    ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    require_in_child(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+}
 
 }  // namespace tocsin::test

@@ -56,7 +56,6 @@ inline bool is_fault_of_thread(arrival const& a) noexcept {
 // True if the fault happened in another handler, which a guarded call must not be left from: nobody would take back
 // what that handler is in the middle of.
 inline bool inside_another_handler(table& in) noexcept {
-    constexpr std::uintptr_t thread_bits = (std::uintptr_t{1} << 57) - 1;
     std::uintptr_t const self = thread_pointer();
     own_cell const* const own = find_own_cell(in, self);
     unsigned found = own != nullptr && (own->holder.load_relaxed() & thread_bits) == self ? 1 : 0;

@@ -41,8 +41,8 @@ inline bool ignored_by_default(int signal) noexcept {
 // Puts `previous` back, whole, and lets the signal meet it. The first process of a container is not ended by a default
 // disposition (kernel/signal.c, SIGNAL_UNKILLABLE): it ends with the status that a shell gives such a death.
 [[gnu::noinline, gnu::cold]] inline void reraise(arrival& a, disposition const& previous) noexcept {
-    if (previous.handler == SIG_DFL && a.pid() == 1 && !stops_by_default(a.signal)) exit_now(128 + a.signal);
     begin_dying(*a.in);
+    if (previous.handler == SIG_DFL && a.pid() == 1 && !stops_by_default(a.signal)) exit_now(128 + a.signal);
     // Where a filter refuses it, the signal would come back to this very handler, for ever.
     if (change_action(a.signal, &previous, nullptr) != 0) exit_now(128 + a.signal);
     send_again(a);

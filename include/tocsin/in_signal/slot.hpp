@@ -13,6 +13,7 @@
 #include <tocsin/failure.hpp>
 #include <tocsin/in_signal/atomic.hpp>
 #include <tocsin/in_signal/system.hpp>
+#include <tocsin/signal.hpp>
 
 namespace tocsin::in_signal {
 
@@ -72,6 +73,9 @@ struct alignas(64) cell {
     atomic<std::uintptr_t> holder;
 };
 inline constexpr unsigned cell_count = 64;
+// Addresses of user space need 57 bits at most; the signal lies above them.
+inline constexpr unsigned signal_shift = 57;
+inline constexpr std::uintptr_t thread_bits = (std::uintptr_t{1} << signal_shift) - 1;
 
 // The same for a thread that has it for good, so that it marks itself by a store alone: no read-modify-write, no fence.
 // Whoever removes a link makes every running thread pass a barrier before it looks (posix/registry.hpp). The cell is
@@ -227,9 +231,8 @@ class inside {
             slot_.crowd.fetch_sub(1);
     }
 
-    // Addresses of user space need 57 bits at most; the signal lies above them.
     static std::uintptr_t tag(int signal, std::uintptr_t self = thread_pointer()) noexcept {
-        return self | static_cast<std::uintptr_t>(signal) << 57;
+        return self | static_cast<std::uintptr_t>(signal) << signal_shift;
     }
 
   private:
@@ -237,5 +240,16 @@ class inside {
     atomic<std::uintptr_t>* holder_ = nullptr;
     bool left_ = false;
 };
+
+// In how many handlers of faults this thread is.
+[[gnu::noinline, gnu::cold]] inline unsigned faults_under_way(table const& in) noexcept {
+    std::uintptr_t const self = thread_pointer();
+    unsigned found = 0;
+    for (cell const& each : in.cells) {
+        std::uintptr_t const held = each.holder.load_relaxed();
+        if ((held & thread_bits) == self && is_fault(static_cast<int>(held >> signal_shift))) ++found;
+    }
+    return found;
+}
 
 }  // namespace tocsin::in_signal

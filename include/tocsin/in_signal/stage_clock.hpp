@@ -115,8 +115,11 @@ inline bool start_timer(stage_memory& in, std::uint32_t state) noexcept {
 // clone(2), with the flags of a thread as libc makes it but for one: its thread pointer is ours (CLONE_SETTLS).
 inline bool start_thread(stage_memory& in, std::uint32_t state) noexcept {
     constexpr long flags = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000 | 0x100000 | 0x200000;
+    constexpr long not_a_thread = 0x10000;  // without what it needs: refused by the kernel, and before that by a filter
     stage_orders& to = in.orders;
     if (to.sender.load() != 0) return false;  // of an earlier clock
+    // Beforehand, because a filter's SIGSYS ends the process where it is blocked.
+    if (system_call(SYS_clone, not_a_thread) != -EINVAL) return false;
     in.means = stage_means::thread;
     to.armed = state;
     to.info = siginfo_t{};

@@ -51,9 +51,8 @@ using in_signal::table;
 // Forgets the marks of threads that a fork left behind.
 [[gnu::cold]] inline void forget_other_threads(table& in) noexcept {
     std::uintptr_t const self = in_signal::thread_pointer();
-    constexpr std::uintptr_t thread_bits = (std::uintptr_t{1} << 57) - 1;
     for (in_signal::cell& each : in.cells)
-        if ((each.holder.load() & thread_bits) != self) each.holder.store(0);
+        if ((each.holder.load() & in_signal::thread_bits) != self) each.holder.store(0);
     for (in_signal::own_cell& each : in.own)
         if (each.owner.load() != self) each.holder.store(0);
     for (slot& each : in.slots) each.crowd.store(0);
@@ -102,7 +101,8 @@ inline std::int32_t live_process(table& in) noexcept {
 inline void wait_for_holder(table& in, in_signal::atomic<std::uintptr_t> const& holder, std::uintptr_t self,
                             patience& turn) noexcept {
     std::uintptr_t const seen = holder.load();
-    if (seen == self || seen >> 57 != self >> 57) return;
+    constexpr unsigned shift = in_signal::signal_shift;
+    if (seen == self || seen >> shift != self >> shift) return;
     while (holder.load() == seen) {
         if (turn.exhausted()) adopt_process(in);
         turn.wait();
