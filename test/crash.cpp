@@ -285,6 +285,26 @@ TEST_CASE("a crash inside in_handler is reported through to what the handler had
     CHECK(first.names("main+0x"));
 }
 
+TEST_CASE("a function that faults amid a crash does not keep the crash from being reported", "[crash]") {
+    bool const guards = GENERATE(false, true);
+    auto victim = child::run([=] {
+        auto const broken = in_handler([](delivery const&) noexcept { write_null(); });
+        if (guards) {
+            guard outer{on_crash(dump_threads)};
+            guard inner{on_crash(broken, chain)};
+            read_wild();
+        }
+        guard signals{on_crash(broken, dump_threads)};
+        read_wild();
+    });
+    auto const& end = victim.wait();
+    INFO(end.describe());
+    CHECK(end.killed_by(SIGSEGV));
+    reported_thread const first = thread_with(end.err, "where it happened");
+    CHECK(first.frame_is(0, "write_null()"));
+    CHECK(first.names("read_wild()"));
+}
+
 TEST_CASE("two threads that crash at once are both accounted for, each where it crashed", "[crash]") {
     for (int round = 0; round < 5; ++round) {
         auto victim = child::run([] {

@@ -21,11 +21,15 @@ struct post_to {
     void operator()(arrival& a) const noexcept { post(*box, a); }
 };
 
-// Calls the user's function.
+// Calls the user's function. One that faults while it is dealing with a fault would be called for that as well, until
+// no stack is left: the row goes on without it, to the report.
 template <class Function>
 struct user_code {
     Function function;
-    void operator()(arrival& a) noexcept { function(delivery{a.signal, *a.info, a.context}); }
+    void operator()(arrival& a) noexcept {
+        if (is_fault(a.signal) && faults_under_way(*a.in) > 1) return;
+        function(delivery{a.signal, *a.info, a.context});
+    }
 };
 
 // The last words.
