@@ -313,13 +313,13 @@ def crash_growth(folder, victim_object, libraries, victim):
     source.write_text('int tocsin_bench_object() { return 1; }\n')
     shared = folder / 'object.so'
     subprocess.run(['g++', '-O2', '-fPIC', '-shared', source, '-o', shared], check=True)
-    for count in (1, 10, 30) if QUICK else (1, 30, 300):
+    for count in (1, 10, 30) if QUICK else (1, 100, 300):
         objects = folder / f'objects{count}'
         objects.mkdir()
         for i in range(count):
             shutil.copy(shared, objects / f'object{i}.so')
         words.append(f'growth:objects loaded:{count}={victim}:{objects}')
-    for megabytes in (2, 10, 20) if QUICK else (2, 20, 200):
+    for megabytes in (2, 7, 20) if QUICK else (2, 70, 200):
         program = fat_program(folder, victim_object, libraries, megabytes)
         if program is not None:
             words.append(f'growth:MB of the program:{megabytes}={program}')

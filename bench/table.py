@@ -35,7 +35,7 @@ QUESTIONS = {
     'headers': 'what an include costs the compiler, above an empty file',
     'text': 'how much code a guard is',
     'growth': 'what becomes of a cost when there is more of something; ratios: to the first point where the cost '
-              'has to be constant, elsewhere to the straight line through the first two',
+              'has to be constant, elsewhere to the straight line through the first and the middle one',
 }
 CONSTANT, LINEAR = 1.05, 1.25  # how far a point may lie above, because of noise
 
@@ -116,10 +116,11 @@ def growth_of(points, kind):
     if kind == 'constant':
         return max(point['value'] for point in points) / points[0]['value']
     whole = [(point['x'], point['value'] * (point['x'] if kind == 'each' else 1)) for point in points]
-    (x0, y0), (x1, y1) = whole[:2]
+    middle = len(whole) // 2
+    (x0, y0), (x1, y1) = whole[0], whole[middle]
     slope = (y1 - y0) / (x1 - x0)
     # a line that falls is noise, and nothing has to be cheaper because of it
-    return max(y / max(y0 + slope * (x - x0), y0, y1) for x, y in whole[2:])
+    return max(y / max(y0 + slope * (x - x0), y0, y1) for x, y in whole[middle + 1:])
 
 
 def met(line):
