@@ -103,7 +103,7 @@ void measure() {
     masks.row("mask guard").floor("2 x rt_sigprocmask", of(raw_mask)).peer("pthread_sigmask x2", of(thread_mask));
     masks.ours("block<SIGUSR1>", target::times(1.02), of(our_mask),
                "through pthread_sigmask, which sanitizers want to see");
-    masks.row("user-space mask").absent("such a mask of tocsin's");
+    masks.row("user-space mask").absent("a mask of tocsin's in user space; defer(f) is called at check() only");
     masks.run();
 }
 

@@ -32,7 +32,7 @@ README = {
                  [('delivery', 'real signal, in_handler, SA_ONSTACK'), ('delivery', 'wake-up, the first')],
                  [('delivery', 'guards nested')]),
     'signal to loop': ('From a signal to the callback of an event loop',
-                       [('signal to loop', 'eventfd mode, same CPU'), ('signal to loop', 'sigwaitinfo mode, same CPU')],
+                       [('signal to loop', f'{way} mode, same CPU') for way in ('eventfd', 'signalfd', 'sigwaitinfo')],
                        []),
     'capture': ('The stacks of all threads of a live process',
                 [('dump of 100 threads', 'with names')], [('capture', 'number of threads, each')]),
