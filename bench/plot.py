@@ -68,12 +68,16 @@ def scale(values, contenders):
     return length, True
 
 
+def by_ratio(lines):
+    return all(line.get('ratio') for line in lines if line['role'] in ROLES and 'value' in line)
+
+
 def bars(row, lines, top):
     """The bars of one row of the table, and where they end. What counts are ratios, where there are any."""
     shown = [line for line in lines if line['role'] in ROLES and 'value' in line]
     if len(shown) < 2:
         return [], top
-    key = 'ratio' if all(line.get('ratio') for line in shown) else 'value'
+    key = 'ratio' if by_ratio(lines) else 'value'
     shown.sort(key=lambda line: line[key])
     length, logarithmic = scale([line[key] for line in shown],
                                 [line[key] for line in shown if line['role'] != 'part'])
@@ -108,10 +112,10 @@ def curve(name, series, top):
     height, logarithmic = heights([point['value'] for point in everything])
     left, right = (math.log10(f(point['x'] for point in everything)) for f in (min, max))
     tall = 56 * len(series)
-    bottom = top + 20 + tall
+    bottom = top + 28 + tall
     unit = table.unit_of(everything[0])
-    drawn = [text(8, top + 14, f'by {name} ({unit}{", logarithmic" if logarithmic else ""})', size=13, weight='bold'),
-             f'<rect class="frame" x="{LEFT}" y="{top + 20}" width="{WIDTH}" height="{tall}"/>']
+    drawn = [text(8, top + 14, f'{name} ({unit}{", logarithmic" if logarithmic else ""})', size=13, weight='bold'),
+             f'<rect class="frame" x="{LEFT}" y="{top + 28}" width="{WIDTH}" height="{tall}"/>']
     lowest = min(series, key=lambda who: series[who][-1]['value'])
     for who, points in series.items():
         below = len(series) > 1 and who == lowest
@@ -148,7 +152,7 @@ def draw(title, rows, curves):
         more, top = bars(row, lines, top)
         drawn += more
         roles |= {line['role'] for line in lines} if more else set()
-        ratios = ratios or any('ratio' in line for line in lines)
+        ratios = ratios or (more and by_ratio(lines))
     for name, series in curves:
         more, top = curve(name, series, top)
         drawn += more

@@ -95,7 +95,7 @@ class Results:
             kind = points[0].get('growth') if points else None
             if kind is None:
                 continue
-            row = f'{question}, by {curve}'
+            row = f'{question}: {curve}'
             if len(points) < (2 if kind == 'constant' else 3):
                 self.absent('growth', row, 'points enough for a curve')
                 continue

@@ -144,7 +144,7 @@ inline void print_absent(std::string const& question, std::string const& row, st
 inline void print_point(std::string const& question, std::string const& curve, double x, double y,
                         std::string const& unit, growth promised, std::string const& who = "tocsin") {
     static constexpr char const* names[] = {"", "constant", "linear", "each"};
-    if (!is_figure(y)) return print_absent("growth", question + ", by " + curve, "a point of it, which failed");
+    if (!is_figure(y)) return print_absent("growth", question + ": " + curve, "a point of it, which failed");
     json_line line;
     line.text("question", question).text("curve", curve).text("who", who).text("role", "point");
     line.number("x", x).number("value", y).text("unit", unit);
