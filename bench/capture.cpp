@@ -232,9 +232,9 @@ void scale(unsigned count, int times) {
     // one after another, it is the wake-ups that are measured: not for minutes
     if (count <= 1'000) all.ours("each signalled in its turn", {}, signalled, "what running threads need");
     all.run();
-    print_point("capture", "number of threads, each", count,
+    print_point("capture", "each of so many threads", count,
                 all.median_of("signal and frame-pointer walk by hand"), "us", growth::any, "by hand");
-    print_point("capture", "number of threads, each", count, all.median_of("waiting threads read, not signalled"), "us",
+    print_point("capture", "each of so many threads", count, all.median_of("waiting threads read, not signalled"), "us",
                 growth::each);
     if (least_frames < 3) print_absent("capture", row, "a stack without its frames");
 }

@@ -35,7 +35,7 @@ README = {
                        [('signal to loop', f'{way} mode, same CPU') for way in ('eventfd', 'signalfd', 'sigwaitinfo')],
                        []),
     'capture': ('The stacks of all threads of a live process',
-                [('dump of 100 threads', 'with names')], [('capture', 'number of threads, each')]),
+                [('dump of 100 threads', 'with names')], [('capture', 'each of so many threads')]),
 }
 
 
