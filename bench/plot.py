@@ -14,7 +14,8 @@ import pathlib
 import re
 import sys
 
-import table
+sys.dont_write_bytecode = True  # no traces in the source folder
+import table  # noqa: E402
 
 # Class, what it is, its colour by day and by night.
 ROLES = {
@@ -196,5 +197,4 @@ def main():
 
 
 if __name__ == '__main__':
-    sys.dont_write_bytecode = True
     main()

@@ -184,6 +184,7 @@ class Growth(unittest.TestCase):
     def test_a_cost_of_each_that_stays_is_linear_and_one_that_grows_is_not(self):
         self.assertTrue(table.met(curve("each", [(10, 9.0), (100, 9.2), (1000, 9.1)])))
         self.assertFalse(table.met(curve("each", [(10, 9.0), (100, 9.2), (1000, 20.0)])))
+        self.assertFalse(table.met(curve("each", [(10, 1), (100, 10), (1000, 100)])))
 
     def test_a_fixed_part_that_is_spread_is_no_growth(self):
         self.assertTrue(table.met(curve("each", [(10, 19), (100, 10), (1000, 9.1)])))
