@@ -15,7 +15,7 @@ from workshop import DEFAULT_RECORDS, HERE, Failed, quietly
 
 GIT = ["git", "-c", "user.name=nobody", "-c", "user.email=nobody@localhost", "-c", "init.defaultBranch=main",
        "-c", "protocol.file.allow=always"]
-NO_OWN = ["-Dtests=disabled", "-Dexamples=disabled", "-Dpreload=disabled", "-Dlines=disabled"]
+NO_OWN = ["-Dtests=disabled", "-Dexamples=disabled", "-Dbenchmarks=disabled", "-Dpreload=disabled", "-Dlines=disabled"]
 
 
 def must(*words, **kwargs):
@@ -238,7 +238,7 @@ def installed_preload(shop):
     """The object for LD_PRELOAD and its man page, where a system looks for them."""
     build = shop.folder / "build"
     meson("setup", build, project(shop), "--prefix", "/usr", "--libdir", "lib", "-Dtests=disabled",
-          "-Dexamples=disabled")
+          "-Dexamples=disabled", "-Dbenchmarks=disabled")
     meson("install", "-C", build, "--destdir", shop.folder / "stage")
     for name in ("lib/libtocsin-preload.so", "share/man/man7/tocsin-preload.7"):
         if not (shop.folder / "stage/usr" / name).is_file():
