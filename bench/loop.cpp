@@ -254,7 +254,8 @@ int main() {
     latency.ours("signal_descriptor + epoll", target::times(1.03), time_of(6),
                  "+ a getpid and a read that finds nothing, after the callback");
     latency.row("sigwaitinfo mode, same CPU").floor(all[2].name, time_of(2));
-    latency.ours("wait(set)", target::times(1.03), time_of(4), "+ one rt_sigprocmask, which tells that the signals are blocked");
+    latency.ours("wait(set)", target::times(1.03), time_of(4),
+                 "+ one rt_sigprocmask, which tells that the signals are blocked");
     latency.run();
 
     contest cpu{"signal to loop", rounds(11)};

@@ -108,7 +108,8 @@ inline arrivals::arrivals(arrivals&& other) noexcept
 
 inline arrivals::~arrivals() {
     // a forked child may leave a walk that its parent began
-    if (from_ == nullptr || from_->bits.load() == 0 || from_->inbox.process.load() != from_->in->live_process->load_relaxed()) return;
+    if (from_ == nullptr || from_->bits.load() == 0) return;
+    if (from_->inbox.process.load() != from_->in->live_process->load_relaxed()) return;
     in_signal::wake(from_->inbox);
 }
 
