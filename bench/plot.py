@@ -25,7 +25,7 @@ ROLES = {
     'tocsin': ('tocsin', '#0969da', '#4493f8'),
 }
 INK, PAPER, LINE = ('#1f2328', '#f0f6fc'), ('#ffffff', '#0d1117'), ('#d1d9e0', '#3d444d')
-BAR, GAP, LEFT, WIDTH, RIGHT = 14, 5, 270, 310, 140
+BAR, GAP, LEFT, WIDTH, RIGHT = 14, 5, 290, 300, 140
 
 # What the README shows: pictures, the title of each, its rows and its curves.
 README = {
@@ -87,7 +87,7 @@ def bars(row, lines, top):
     for line in shown:
         said = table.amount(line) if key == 'value' else f'{table.figure(line["ratio"])} x, {table.amount(line)}'
         width = length(line[key])
-        drawn.append(text(LEFT - 8, y + 11, line['who'][:44], 'end'))
+        drawn.append(text(LEFT - 8, y + 11, line['who'][:54], 'end', 12 if len(line['who']) < 44 else 10))
         drawn.append(f'<rect class="{line["role"]}" x="{LEFT}" y="{y}" width="{width:.1f}" height="{BAR}"/>')
         drawn.append(text(LEFT + width + 6, y + 11, said))
         y += BAR + GAP
