@@ -13,6 +13,7 @@
 #include <utility>
 
 #include <tocsin/error.hpp>
+#include <tocsin/posix/duration_refusal.hpp>
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/posix/watch_table.hpp>
 #include <tocsin/watchdog.hpp>
