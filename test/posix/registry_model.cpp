@@ -171,7 +171,7 @@ TEST_CASE("where no cell may be owned, a withdrawal waits for threads in shared 
              2,
              3,
              &settled,
-             [] { now.table.cells_may_be_owned.store(in_signal::ownership_of_cells::no); }},
+             [] { now.table.cells_may_be_owned.store(in_signal::shared_only); }},
             1000);
 }
 
@@ -181,7 +181,7 @@ TEST_CASE("a withdrawal waits for threads that found no free cell", "[registry_m
              3,
              &settled,
              [] {
-                 now.table.cells_may_be_owned.store(in_signal::ownership_of_cells::no);
+                 now.table.cells_may_be_owned.store(in_signal::shared_only);
                  std::uintptr_t const of_another_signal = std::uintptr_t{1} << 57 | 1U << 12;
                  for (in_signal::cell& each : now.table.cells) each.holder.store(of_another_signal);
              }},
@@ -395,7 +395,7 @@ TEST_CASE("a forked child can withdraw and claim wherever the other thread was",
              4,
              &settled_in_child,
              [] {
-                 now.table.cells_may_be_owned.store(in_signal::ownership_of_cells::no);
+                 now.table.cells_may_be_owned.store(in_signal::shared_only);
                  claim(1);
              }},
             1000);

@@ -175,14 +175,14 @@ inline bool walk_chain(arrival& a, link* at, bool claimed, inside& here) noexcep
 // The thread's own cell, which it takes if it has none and there is one left; libc's errno of the copy of the library
 // whose entry this is goes with it.
 [[gnu::visibility("hidden"), gnu::noinline]] inline own_cell* take_own_cell(table& in, std::uintptr_t self) noexcept {
-    while (in.cells_may_be_owned.load() == ownership_of_cells::yes) {
+    while (in.cells_may_be_owned.load() == ownable) {
         own_cell* const found = find_own_cell(in, self);
         bool const mine = found != nullptr && found->owner.load_relaxed() == self;
         // Sequentially consistent: a removal that does not see it needs no barrier, and is seen by this thread.
         if (found != nullptr && !mine) in.owners.fetch_add(1);
         if (found != nullptr && !mine && !found->owner.replace(0, self)) continue;
         if (found != nullptr) found->errno_of_owner = &errno;
-        if (in.cells_may_be_owned.load() == ownership_of_cells::yes) return found;
+        if (in.cells_may_be_owned.load() == ownable) return found;
     }
     return nullptr;
 }

@@ -89,11 +89,10 @@ struct alignas(64) own_cell {
 };
 inline constexpr unsigned own_count = 64;
 
-enum class ownership_of_cells : std::uint32_t {
-    no,
-    yes,      // membarrier(2) is there
-    no_more,  // it was; until all threads have heard of it
-};
+// Whether cells may be owned.
+inline constexpr std::uint32_t shared_only = 0;
+inline constexpr std::uint32_t ownable = 1;          // membarrier(2) is there
+inline constexpr std::uint32_t no_longer_owned = 2;  // it was; until all threads have heard of it
 
 // A call of a foreign handler that is still going on. If that handler calls our entry, the chain is continued
 // behind it instead of starting again.
@@ -144,7 +143,7 @@ struct table {
     atomic<struct thread_record*> threads;  // what threads have said of themselves, newest first; never freed
     slot slots[slot_count];
     cell cells[cell_count];
-    atomic<ownership_of_cells> cells_may_be_owned;
+    atomic<std::uint32_t> cells_may_be_owned;
     atomic<std::uint32_t> owners;              // threads that have begun to take an own cell; never fewer than have one
     atomic<std::uint32_t> cells_in_use;        // 1 once a thread has gone for a shared cell: before, nobody looks there
     own_cell own[own_count];

@@ -72,7 +72,7 @@ namespace detail {
     return find_table([](in_signal::table& made) noexcept {
         made.operate = &own_operations;
         bool const barrier = in_signal::knows_expedited_barrier();
-        made.cells_may_be_owned.store(barrier ? in_signal::ownership_of_cells::yes : in_signal::ownership_of_cells::no);
+        made.cells_may_be_owned.store(barrier ? in_signal::ownable : in_signal::shared_only);
         libc::atexit(&detail::note_exit);
         libc::pthread_atfork(nullptr, nullptr, &detail::note_fork);
     }, found);

@@ -84,10 +84,10 @@ inline void pass_barrier(table& in) noexcept {
     if (in_signal::expedited_barrier() == 0) return;
     in_signal::register_for_barrier();
     if (in_signal::expedited_barrier() == 0) return;
-    in.cells_may_be_owned.store(in_signal::ownership_of_cells::no_more);
+    in.cells_may_be_owned.store(in_signal::no_longer_owned);
     for (in_signal::own_cell& each : in.own) each.owner.store(0);
     in_signal::nap(20'000'000);
-    in.cells_may_be_owned.store(in_signal::ownership_of_cells::no);
+    in.cells_may_be_owned.store(in_signal::shared_only);
 }
 
 // The same for whoever begins something, without a system call where the page that fork wipes tells. (A child of a bare
@@ -114,7 +114,7 @@ inline void wait_for_holder(table& in, in_signal::atomic<std::uintptr_t> const& 
     std::uintptr_t const self = in_signal::inside::tag(signal);
     patience turn;
     if (others_own_cells(in)) {
-        if (in.cells_may_be_owned.load() != in_signal::ownership_of_cells::no) pass_barrier(in);
+        if (in.cells_may_be_owned.load() != in_signal::shared_only) pass_barrier(in);
         for (in_signal::own_cell& each : in.own) wait_for_holder(in, each.holder, self, turn);
     }
     if (in.cells_in_use.load() == 0) return;

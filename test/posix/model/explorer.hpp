@@ -83,7 +83,7 @@ class explorer {
         std::memset(static_cast<void*>(&now), 0, sizeof now);
         std::memset(stacks, 0, sizeof stacks);
         now.operations.entry = &entry;
-        now.table.cells_may_be_owned.store(in_signal::ownership_of_cells::yes);
+        now.table.cells_may_be_owned.store(in_signal::ownable);
         now.table.operate = &now.operations;
         now.table.live_process = &now.live_process;
         now.process = 100;
