@@ -10,12 +10,12 @@
 #include <errno.h>
 
 #include <type_traits>
-#include <utility>
 
 #include <tocsin/error.hpp>
 #include <tocsin/posix/duration_refusal.hpp>
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/posix/watch_table.hpp>
+#include <tocsin/traits.hpp>
 #include <tocsin/watchdog.hpp>
 
 namespace tocsin {
@@ -50,11 +50,10 @@ class [[nodiscard]] member_rest {
 class [[nodiscard]] watched_member {
   public:
     watched_member() noexcept = default;
-    watched_member(watched_member&& from) noexcept
-        : table_{std::exchange(from.table_, nullptr)}, slot_{std::exchange(from.slot_, nullptr)} {}
+    watched_member(watched_member&& from) noexcept { swap(from); }
     watched_member& operator=(watched_member&& from) noexcept {
-        std::swap(table_, from.table_);
-        std::swap(slot_, from.slot_);
+        watched_member gone{detail::moved(from)};
+        swap(gone);
         return *this;
     }
     // Does not wait: a reaction about it that has begun goes on, none begins any more.
@@ -75,6 +74,15 @@ class [[nodiscard]] watched_member {
   private:
     friend class watchdogs;
     watched_member(posix::watch_table* table, posix::watch_slot* slot) noexcept : table_{table}, slot_{slot} {}
+
+    void swap(watched_member& other) noexcept {
+        posix::watch_table* const table = table_;
+        posix::watch_slot* const slot = slot_;
+        table_ = other.table_;
+        slot_ = other.slot_;
+        other.table_ = table;
+        other.slot_ = slot;
+    }
 
     posix::watch_table* table_ = nullptr;
     posix::watch_slot* slot_ = nullptr;
@@ -187,7 +195,7 @@ class table_stage {
                           "tocsin: a watchdog has no signal to chain, ignore or take the default of; use call, wake, "
                           "defer, request_stop, dump_threads, in_handler or exit_with");
             if constexpr (fit)
-                return row<on_silence, true, R...>{on_silence{table_}, make_list(std::move(reactions)...)};
+                return row<on_silence, true, R...>{on_silence{table_}, make_list(detail::moved(reactions)...)};
             else
                 return detail::refused{};
         } else {
