@@ -140,8 +140,9 @@ inline later_dump* find_later_dump(watch_room& room) noexcept {
     return made;
 }
 
-// What was asked for before is forgotten; null asks for nothing. The caller gives back what this answers.
-inline failure exchange_later(table& in, later_order* next, later_order*& before) noexcept {
+// What was asked for before is forgotten; null asks for nothing. The caller gives back what this answers, and wakes the
+// watcher if its time comes `sooner` than the watcher knows of.
+inline failure exchange_later(table& in, later_order* next, later_order*& before, bool& sooner) noexcept {
     table_lock const locked{in};
     watch_room* const room = find_room(in);
     later_dump* const dump = room != nullptr ? find_later_dump(*room) : nullptr;
@@ -154,7 +155,9 @@ inline failure exchange_later(table& in, later_order* next, later_order*& before
     if (next == nullptr) return {};
     dump->process = in_signal::getpid();
     dump->due = in_signal::monotonic() + next->microseconds * 1000;
-    link_watched(*room, *dump, next->microseconds * 1000);
+    std::uint64_t const pace = next->microseconds * 1000;
+    sooner = dump->due < room->levels[level_of_pace(pace)].due;
+    link_watched(*room, *dump, pace);
     return {};
 }
 
@@ -181,6 +184,7 @@ inline void cancel_later_dump() noexcept;
 inline failure arm_later_dump(later_order* order, int fd, char const* path) noexcept {
     table* in = nullptr;
     later_order* before = nullptr;
+    bool sooner = true;
     failure refused = find_table(in);
     if (!refused) {
         adopt_process(*in);
@@ -190,13 +194,13 @@ inline failure arm_later_dump(later_order* order, int fd, char const* path) noex
     if (!refused && path == nullptr) refused = duplicate(fd, copy);
     if (copy >= 0) refused = keep(order->target.out, copy);
     if (!refused && path != nullptr) refused = open_directory(path, order->target);
-    if (!refused) refused = detail::exchange_later(*in, order, before);
+    if (!refused) refused = detail::exchange_later(*in, order, before, sooner);
     if (refused) {
         order->release();
         return refused;
     }
     if (before != nullptr) before->release();
-    refused = start_watcher(*in);
+    refused = start_watcher(*in, sooner);
     if (refused) cancel_later_dump();
     return refused;
 }
@@ -205,7 +209,8 @@ inline void cancel_later_dump() noexcept {
     table* const in = in_signal::the_table.load_acquire();
     if (in == nullptr) return;
     later_order* before = nullptr;
-    if (detail::exchange_later(*in, nullptr, before)) return;
+    bool sooner = false;
+    if (detail::exchange_later(*in, nullptr, before, sooner)) return;
     if (before != nullptr) before->release();
     if (in->services[in_signal::helper].thread.load() != in_signal::thread_pointer()) detail::await_later_dump(*in);
 }

@@ -117,10 +117,14 @@ struct watch_room : source {
 
 namespace detail {
 
+inline unsigned level_of_pace(std::uint64_t pace) noexcept {
+    return static_cast<unsigned>(63 - __builtin_clzll(pace | 1));
+}
+
 // Every step leaves the list whole for a child that is forked in between: who is in it can be reached from its
 // beginning, and `place` is believed only if it leads back.
 inline void link_watched(watch_room& room, watched& added, std::uint64_t pace) noexcept {
-    added.level = static_cast<unsigned>(63 - __builtin_clzll(pace | 1));
+    added.level = level_of_pace(pace);
     watch_level& level = room.levels[added.level];
     added.next = level.first;
     added.place = &level.first;
@@ -323,12 +327,13 @@ inline watch_room& room_of(table& in) noexcept {
     return *static_cast<watch_room*>(in.services[in_signal::watcher].sources);
 }
 
-// Sees to it that watcher and helper run in this process, and that the watcher knows what has been added.
-inline failure start_watcher(table& in) noexcept {
+// Sees to it that watcher and helper run in this process, and that the watcher knows what has been added. Not `sooner`
+// is what its level had a look for before the new one's time: its sleep ends then anyway.
+inline failure start_watcher(table& in, bool sooner = true) noexcept {
     detail::pin_this_object();
     failure const refused = start_service(in, in_signal::helper, &detail::serve<in_signal::helper>);
     if (refused) return refused;
-    wake_service(in.services[in_signal::watcher]);
+    if (sooner) wake_service(in.services[in_signal::watcher]);
     return start_service(in, in_signal::watcher, &detail::keep_watch);
 }
 
