@@ -252,7 +252,7 @@ TEST_CASE("zero, negative deadlines and NaN are an error, the longest is none", 
             try {
                 deadline here{period};
             } catch (error const& what) {
-                return what.code() == EINVAL && std::string_view{what.call()} == "deadline";
+                return what.code() == EINVAL && std::string_view{what.call()} == "deadline(time not above zero)";
             }
             return false;
         };

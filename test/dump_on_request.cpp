@@ -299,7 +299,7 @@ TEST_CASE("a place that cannot be had is refused by name, and left as it was", "
         require_in_child(is_refused((taken + "/s").c_str(), ENOTDIR, "open(directory)"));
         require_in_child(is_refused(place.file(std::string(150, 'x')).c_str(), ENAMETOOLONG, "bind"));
         require_in_child(is_refused(place.file(std::string(250, 'x')).c_str(), ENAMETOOLONG, "dump_on_request"));
-        require_in_child(is_refused(place.file("f").c_str(), EBADF, "fcntl(F_DUPFD_CLOEXEC)", request_file,
+        require_in_child(is_refused(place.file("f").c_str(), EBADF, "dump_threads.to(fd)", request_file,
                                     dump_threads.to(999)));
         require_in_child(descriptors() == before);
         require_in_child(thread_called("tocsin-request") == 0);

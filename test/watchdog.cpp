@@ -144,7 +144,8 @@ TEST_CASE("zero, negative periods and NaN are an error that names the watchdog",
             try {
                 guard signals{watchdog(period)(exit_with(1))};
             } catch (error const& what) {
-                return what.code() == EINVAL && what.signal() == 0 && std::string_view{what.call()} == "watchdog";
+                std::string_view const call = what.call();
+                return what.code() == EINVAL && what.signal() == 0 && call == "watchdog(period not above zero)";
             }
             return false;
         };
@@ -789,7 +790,7 @@ TEST_CASE("a stage that is not later, and a repeat of nothing, are errors that n
         require_in_child(refused(watchdog(50ms)(wake).then(-1s)(wake), "watchdog.then"));
         require_in_child(refused(watchdog(50ms)(wake).then(60ms)(wake).then(55ms)(wake), "watchdog.then"));
         require_in_child(refused(watchdog(50ms)(wake).every(0s), "watchdog.every"));
-        require_in_child(refused(watchdog<"x">(0s)(wake), "watchdog"));
+        require_in_child(refused(watchdog<"x">(0s)(wake), "watchdog(period not above zero)"));
     }));
 }
 

@@ -66,7 +66,7 @@ class [[nodiscard]] deadline {
     }
 
     void enter(std::uint64_t period, posix::late_words const& words) {
-        failure const refused = period == 0 ? failure{EINVAL, "deadline", 0}
+        failure const refused = period == 0 ? failure{EINVAL, "deadline(time not above zero)", 0}
                                             : armed_.arm(period < longest ? period : longest, words);
         if (refused) [[unlikely]]
             posix::fail(refused);

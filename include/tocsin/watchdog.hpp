@@ -197,7 +197,7 @@ class watch_stage {
   private:
     constexpr char const* wrong() noexcept {
         if constexpr (sizeof...(Before) == 0)
-            return period_ == 0 ? "watchdog" : nullptr;
+            return period_ == 0 ? "watchdog(period not above zero)" : nullptr;
         else
             return period_ <= watch_rows<Name, Before...>::last_of(before_).trigger.period ? "watchdog.then" : nullptr;
     }

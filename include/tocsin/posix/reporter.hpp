@@ -59,7 +59,9 @@ inline failure provide_desk(table& in) noexcept {
 inline failure duplicate(int fd, int& copy) noexcept {
     copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 100);
     if (copy < 0 && errno == EINVAL) copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);  // a low RLIMIT_NOFILE
-    return copy < 0 ? failure{errno, "fcntl(F_DUPFD_CLOEXEC)", 0} : failure{};
+    if (copy >= 0) return {};
+    if (errno != EBADF) return {errno, "fcntl(F_DUPFD_CLOEXEC)", 0};
+    return {EBADF, fd == STDERR_FILENO ? "dump_threads to standard error" : "dump_threads.to(fd)", 0};
 }
 
 // One whose identity cannot be read would never be used, nor closed.
