@@ -7,6 +7,7 @@
 #include <tocsin/posix/inbox.hpp>
 #include <tocsin/posix/wakeup.hpp>
 #include <tocsin/posix/opening.hpp>
+#include <tocsin/posix/registry.hpp>
 
 namespace tocsin {
 
