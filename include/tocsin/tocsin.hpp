@@ -31,6 +31,7 @@
 #include <tocsin/forms.hpp>
 #include <tocsin/guard.hpp>
 #include <tocsin/guarded.hpp>
+#include <tocsin/hold.hpp>
 #include <tocsin/ignore.hpp>
 #include <tocsin/in_handler.hpp>
 #include <tocsin/interval_timer.hpp>

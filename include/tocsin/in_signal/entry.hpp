@@ -10,6 +10,7 @@
 
 #include <tocsin/in_signal/owner.hpp>
 #include <tocsin/in_signal/report_seat.hpp>
+#include <tocsin/in_signal/held.hpp>
 #include <tocsin/in_signal/reraise.hpp>
 #include <tocsin/in_signal/slot.hpp>
 
@@ -187,11 +188,12 @@ inline bool walk_chain(arrival& a, link* at, bool claimed, inside& here) noexcep
     return nullptr;
 }
 
-// In a cell that is shared: every cell is taken, or the thread's own is in use, by a handler that this one interrupts.
+// In a cell that is shared: every cell is taken, or the thread's own is in use, by a handler that this one interrupts
+// or by the thread itself, which holds.
 [[gnu::visibility("hidden"), gnu::noinline]] inline void enter_by_shared_cell(arrival& a) noexcept {
     int& current = errno;
     int const kept = current;
-    if (!is_interruption(a)) deliver(a);
+    if (!is_interruption(a) && !put_off(a)) deliver(a);
     current = kept;
 }
 

@@ -58,7 +58,8 @@ inline bool is_fault_of_thread(arrival const& a) noexcept {
 inline bool inside_another_handler(table& in) noexcept {
     std::uintptr_t const self = thread_pointer();
     own_cell const* const own = find_own_cell(in, self);
-    unsigned found = own != nullptr && (own->holder.load_relaxed() & thread_bits) == self ? 1 : 0;
+    std::uintptr_t const mark = own != nullptr ? own->holder.load_relaxed() : 0;
+    unsigned found = (mark & thread_bits) == self && mark != self ? 1 : 0;  // `self` alone: the thread holds
     for (cell const& each : in.cells)
         if ((each.holder.load_relaxed() & thread_bits) == self) ++found;
     return found > 1;

@@ -85,9 +85,11 @@ inline constexpr std::uintptr_t thread_bits = (std::uintptr_t{1} << signal_shift
 struct alignas(64) own_cell {
     atomic<std::uintptr_t> owner;   // thread pointer; 0 until somebody takes it. It stays when the thread ends.
     atomic<std::uintptr_t> holder;  // as in `cell`; only its thread writes it
+    atomic<struct kept_delivery*> kept;  // not null while the thread holds; see held.hpp
     int* errno_of_owner;            // at the same place from the thread pointer always: libc's own storage is static
 };
 inline constexpr unsigned own_count = 64;
+inline constexpr std::uintptr_t taken_away = 1;  // in `owner`: it marks itself there no more
 
 // Whether cells may be owned.
 inline constexpr std::uint32_t shared_only = 0;

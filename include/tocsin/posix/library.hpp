@@ -66,6 +66,7 @@ namespace detail {
 
 [[gnu::visibility("hidden")]] inline constexpr in_signal::operations own_operations{
     sizeof(in_signal::operations), &tocsin_entry, &claim_signal, &withdraw_signal, &in_signal::deliver,
+    &in_signal::take_own_cell,
 };
 
 [[gnu::visibility("hidden"), gnu::cold]] inline failure find_table(in_signal::table*& found) noexcept {

@@ -85,7 +85,8 @@ inline void pass_barrier(table& in) noexcept {
     in_signal::register_for_barrier();
     if (in_signal::expedited_barrier() == 0) return;
     in.cells_may_be_owned.store(in_signal::no_longer_owned);
-    for (in_signal::own_cell& each : in.own) each.owner.store(0);
+    for (in_signal::own_cell& each : in.own)
+        if (std::uintptr_t const owner = each.owner.load()) each.owner.replace(owner, owner | in_signal::taken_away);
     in_signal::nap(20'000'000);
     in.cells_may_be_owned.store(in_signal::shared_only);
 }
@@ -137,6 +138,7 @@ struct operations {
     failure (*claim)(table&, int signal, link&) noexcept;
     void (*withdraw)(table&, int signal, link&) noexcept;
     bool (*deliver)(arrival&) noexcept;
+    own_cell* (*take_own_cell)(table&, std::uintptr_t self) noexcept;
 };
 
 }  // namespace tocsin::in_signal
