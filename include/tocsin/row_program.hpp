@@ -61,16 +61,26 @@ auto part_of(R& reaction, States& states) {
         return reaction.part();
 }
 
-template <bool AtOnce, bool Behind, class States>
+// What a part does about faults is left out where none can come.
+template <bool Faults, class Part>
+auto part_for(Part of) {
+    if constexpr (!Faults && requires { of.without_faults(); })
+        return of.without_faults();
+    else
+        return of;
+}
+
+template <bool AtOnce, bool Behind, bool Faults, class States>
 auto handler_parts(list<>&, States&) {
     return in_signal::parts<>{};
 }
-template <bool AtOnce, bool Behind, class States, class First, class... Rest>
+template <bool AtOnce, bool Behind, bool Faults, class States, class First, class... Rest>
 auto handler_parts(list<First, Rest...>& of, States& states) {
     if constexpr (First::where == stage::handler && is_behind_records<First> == Behind)
-        return prepend(part_of<AtOnce>(of.first, states), handler_parts<AtOnce, Behind>(of.rest, states));
+        return prepend(part_for<Faults>(part_of<AtOnce>(of.first, states)),
+                       handler_parts<AtOnce, Behind, Faults>(of.rest, states));
     else
-        return handler_parts<AtOnce, Behind>(of.rest, states);
+        return handler_parts<AtOnce, Behind, Faults>(of.rest, states);
 }
 
 // One post for each inbox, however many reactions wait for it.
@@ -202,10 +212,11 @@ auto owned_program(Program of, States& states) {
 template <class Row, class States>
 auto build_program(Row& of, States& states) {
     using trigger = typename Row::trigger_type;
+    constexpr bool faults = trigger::crash || trigger::hang || has_a_fault(static_cast<trigger const*>(nullptr));
     auto const posts = join(hang_parts(of), deferred_parts<trigger::hang>(of.reactions, states));
-    auto const wakes = join(posts, handler_parts<at_once<Row>, true>(of.reactions, states));
+    auto const wakes = join(posts, handler_parts<at_once<Row>, true, faults>(of.reactions, states));
     auto const deferred = join(wakes, called_parts<trigger::hang>(of.reactions, states));
-    auto const all = join(handler_parts<at_once<Row>, false>(of.reactions, states), deferred);
+    auto const all = join(handler_parts<at_once<Row>, false, faults>(of.reactions, states), deferred);
     auto const last = last_part<trigger, row_words<Row>::deferred>(of.reactions);
     using program = in_signal::program<plain<decltype(all)>, plain<decltype(last)>>;
     if constexpr (Row::options.once)

@@ -23,13 +23,16 @@ struct post_to {
 
 // Calls the user's function. One that faults while it is dealing with a fault would be called for that as well, until
 // no stack is left: the row goes on without it, to the report.
-template <class Function>
+template <class Function, bool MayFault = true>
 struct user_code {
     Function function;
     void operator()(arrival& a) noexcept {
-        if (is_fault(a.signal) && faults_under_way(*a.in) > 1) return;
+        if constexpr (MayFault)
+            if (is_fault(a.signal) && faults_under_way(*a.in) > 1) return;
         function(delivery{a.signal, *a.info, a.context});
     }
+    // Of a row that has no fault among its signals.
+    user_code<Function, false> without_faults() const noexcept { return {function}; }
 };
 
 // The last words.
