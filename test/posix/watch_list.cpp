@@ -25,7 +25,6 @@ class watched_guard {
         to.in = &in_;
         to.keep = [](void*) noexcept {};
         to.release = [](void*) noexcept {};
-        to.mask = posix::current_mask();
         to.fed = &fed;
         to.resting = &resting;
         list.open(to);

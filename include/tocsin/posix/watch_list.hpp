@@ -163,6 +163,12 @@ class watch_group : watched {
 
 class watch_list;
 
+// The row that runs for whoever was silent.
+struct fired_row {
+    void* program;
+    void (*run)(void* program, in_signal::arrival&);
+};
+
 // Watchdogs that have a row of this guard and are not fed by its words: a table of them, see watch_table.hpp.
 struct watch_part : watched {
     watch_part* next_part = nullptr;
@@ -278,7 +284,7 @@ class watch_list {
                 if (closed_.load() != 0)
                     return;  // by a reaction that destroyed the guard, or by another thread
                 in_signal::hang_note note{one->reached, group->name};
-                run(one->program, one->run, note, nullptr);
+                run({one->program, one->run}, note, nullptr);
             }
         }
         for (watch_part* part = parts_; part != nullptr; part = part->next_part)
@@ -286,15 +292,14 @@ class watch_list {
     }
 
     // A row, in the mask of the thread that built the guard. `tag` is what its reactions are given as a pointer.
-    void run(void* program, void (*row)(void* program, in_signal::arrival&), in_signal::hang_note& note,
-             void* tag) noexcept {
+    void run(fired_row const& row, in_signal::hang_note& note, void* tag) noexcept {
         siginfo_t info{};
         info.si_lower = &note;
         if (tag != nullptr) info.si_code = SI_TIMER;
         info.si_value.sival_ptr = tag;
         in_signal::arrival hang{0, &info, nullptr, to_.in};
         set_mask(mask_ & all_but_faults(*to_.in));
-        row(program, hang);
+        row.run(row.program, hang);
         set_mask(all_but_faults(*hang.in));
     }
 

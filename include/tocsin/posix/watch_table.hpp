@@ -335,7 +335,7 @@ class watch_table : public watch_part {
         watch_slot copy;
         for (std::size_t at = 0; goes_on && take_fired(at, copy);) {
             in_signal::hang_note note{copy.period, copy.name[0] != '\0' ? copy.name : nullptr};
-            of.run(program_, row_, note, copy.tag);
+            of.run({program_, row_}, note, copy.tag);
             goes_on = !of.closed();
         }
         release();
