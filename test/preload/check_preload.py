@@ -527,6 +527,10 @@ def main():
     options.add_argument("--preload")
     options.add_argument("case", choices=CASES)
     given = options.parse_args()
+    # A shell without job control starts what runs in the background with these two ignored, and no shell that is
+    # started like that can trap them.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     with tempfile.TemporaryDirectory(prefix="tocsin-preload-") as folder:
         try:
             CASES[given.case](Bench(given, folder))
