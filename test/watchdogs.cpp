@@ -333,8 +333,6 @@ TEST_CASE("a table, its guard and its members end in any order, and from a react
         member.feed();
         member = {};
         auto others = std::make_unique<watchdogs>(5U);
-        auto a = others->add("a", 10ms);
-        auto b = others->add("b", 10ms);
         std::atomic<int> reactions{0};
         std::function<void()> end;
         auto signals = std::make_unique<guard<decltype(watchdog(*others)(call(std::function<void()>{})))>>(
@@ -344,6 +342,8 @@ TEST_CASE("a table, its guard and its members end in any order, and from a react
             signals.reset();
             others.reset();
         };
+        auto a = others->add("a", 10ms);
+        auto b = others->add("b", 10ms);
         while (reactions == 0) pass(1ms);
         pass(30ms);
         require_in_child(reactions == 1);
