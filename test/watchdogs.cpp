@@ -337,14 +337,19 @@ TEST_CASE("a table, its guard and its members end in any order, and from a react
         std::function<void()> end;
         auto signals = std::make_unique<guard<decltype(watchdog(*others)(call(std::function<void()>{})))>>(
             watchdog(*others)(call(std::function<void()>{[&] { end(); }})));
+        std::atomic<bool> added{false};
+        std::atomic<bool> ended{false};
         end = [&] {
+            while (!added) pass(1ms);
             ++reactions;
             signals.reset();
             others.reset();
+            ended = true;
         };
         auto a = others->add("a", 10ms);
         auto b = others->add("b", 10ms);
-        while (reactions == 0) pass(1ms);
+        added = true;
+        while (!ended) pass(1ms);
         pass(30ms);
         require_in_child(reactions == 1);
     }));
