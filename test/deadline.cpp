@@ -29,6 +29,7 @@
 #include "support/child.hpp"
 #include "support/refuse_call.hpp"
 #include "support/report_text.hpp"
+#include "support/signals.hpp"
 
 using namespace tocsin;
 using namespace std::chrono_literals;
@@ -70,12 +71,6 @@ class report_pipe {
   private:
     int ends_[2] = {-1, -1};
 };
-
-void expect_success(child&& one) {
-    test::outcome const& result = one.wait();
-    INFO(result.describe());
-    CHECK(result.exited(0));
-}
 
 bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
@@ -336,11 +331,7 @@ TEST_CASE("a process that was stopped in a scope is not late", "[deadline]") {
         test::wait_for_parent();
     });
     REQUIRE(one.expect_line("ready"));
-    one.signal(SIGSTOP);
-    siginfo_t info{};
-    REQUIRE(::waitid(P_PID, static_cast<id_t>(one.pid()), &info, WSTOPPED) == 0);
-    ::poll(nullptr, 0, 3500);  // the time that must not count
-    one.signal(SIGCONT);
+    test::stop_for(one, 3500ms);
     ::poll(nullptr, 0, 60);
     one.close_input();
     test::outcome const& result = one.wait();

@@ -18,6 +18,7 @@
 #include "support/catch.hpp"
 #include "support/child.hpp"
 #include "support/report_text.hpp"
+#include "support/signals.hpp"
 
 using namespace tocsin;
 using namespace std::chrono_literals;
@@ -27,12 +28,6 @@ using test::require_in_child;
 namespace {
 
 using steady = std::chrono::steady_clock;
-
-void expect_success(child&& one) {
-    test::outcome const& result = one.wait();
-    INFO(result.describe());
-    CHECK(result.exited(0));
-}
 
 bool readable(int fd, std::chrono::milliseconds deadline = test::patience) {
     pollfd ready{fd, POLLIN, 0};

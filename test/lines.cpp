@@ -35,6 +35,7 @@ TEST_CASE("lines need libbacktrace", "[lines]") {
 #include <vector>
 
 #include "support/child.hpp"
+#include "support/signals.hpp"
 
 using namespace tocsin;
 using in_signal::each_line;
@@ -132,12 +133,6 @@ bool has_debug_information() {
     }();
     if (!has) WARN("skipped: built without debug information (meson configure -Dbuildtype=debug)");
     return has;
-}
-
-void expect_success(child&& running) {
-    auto const& end = running.wait();
-    INFO(end.describe());
-    CHECK(end.exited(0));
 }
 
 std::size_t open_descriptors() {

@@ -22,6 +22,7 @@
 #include "support/catch.hpp"
 #include "support/child.hpp"
 #include "support/report_text.hpp"
+#include "support/signals.hpp"
 
 using namespace tocsin;
 using namespace std::chrono_literals;
@@ -31,12 +32,6 @@ using test::require_in_child;
 namespace {
 
 using steady = std::chrono::steady_clock;
-
-void expect_success(child&& one) {
-    test::outcome const& result = one.wait();
-    INFO(result.describe());
-    CHECK(result.exited(0));
-}
 
 // A socket that systemd would have made, and its words in the environment. In a child.
 class manager {

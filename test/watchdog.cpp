@@ -38,6 +38,7 @@
 
 #include "support/catch.hpp"
 #include "support/child.hpp"
+#include "support/signals.hpp"
 
 using namespace tocsin;
 using namespace std::chrono_literals;
@@ -106,12 +107,6 @@ bool comes_true(What what) {
         std::this_thread::yield();
     }
     return true;
-}
-
-void expect_success(child&& one) {
-    test::outcome const& result = one.wait();
-    INFO(result.describe());
-    CHECK(result.exited(0));
 }
 
 }  // namespace
@@ -404,11 +399,7 @@ TEST_CASE("a process that was stopped for longer than the period did not hang", 
     });
     REQUIRE(one.expect_line("ready"));
     for (int round = 0; round < 2; ++round) {
-        one.signal(SIGSTOP);
-        siginfo_t info{};
-        REQUIRE(::waitid(P_PID, static_cast<id_t>(one.pid()), &info, WSTOPPED) == 0);
-        ::poll(nullptr, 0, 700);  // the time that must not count
-        one.signal(SIGCONT);
+        test::stop_for(one, 700ms);
     }
     one.close_input();
     CHECK(one.wait().exited(0));

@@ -28,6 +28,7 @@
 
 #include "support/catch.hpp"
 #include "support/child.hpp"
+#include "support/signals.hpp"
 
 using namespace tocsin;
 using namespace std::chrono_literals;
@@ -39,12 +40,6 @@ namespace {
 using steady = std::chrono::steady_clock;
 
 bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
-
-void expect_success(child&& one) {
-    test::outcome const& result = one.wait();
-    INFO(result.describe());
-    CHECK(result.exited(0));
-}
 
 // What has been silent, in the order of the reactions: the pointers that they were given.
 class silent_ones {
@@ -393,11 +388,7 @@ TEST_CASE("a process that was stopped has no silent members", "[watchdogs]") {
         test::wait_for_parent();
     });
     REQUIRE(one.expect_line("ready"));
-    one.signal(SIGSTOP);
-    siginfo_t info{};
-    REQUIRE(::waitid(P_PID, static_cast<id_t>(one.pid()), &info, WSTOPPED) == 0);
-    ::poll(nullptr, 0, 1000);  // the time that must not count
-    one.signal(SIGCONT);
+    test::stop_for(one, 1000ms);
     ::poll(nullptr, 0, 60);
     one.close_input();
     test::outcome const& result = one.wait();

@@ -22,13 +22,26 @@
 
 namespace tocsin::test {
 
+// The child ends with 0.
+inline void expect_success(child&& one, milliseconds deadline = patience) {
+    outcome const& result = one.wait(deadline);
+    INFO(result.describe());
+    CHECK(result.exited(0));
+}
+
 // Runs f in a child that starts as a fresh process; the test goes on if it ends with 0.
 template <class F>
 void in_child(F f, milliseconds deadline = patience) {
-    auto process = child::run(std::move(f));
-    auto const result = process.wait(deadline);
-    INFO(result.describe());
-    CHECK(result.exited(0));
+    expect_success(child::run(std::move(f)), deadline);
+}
+
+// Stops the child, lets time pass that must not count, and lets it go on.
+inline void stop_for(child& one, milliseconds time) {
+    one.signal(SIGSTOP);
+    siginfo_t info{};
+    REQUIRE(::waitid(P_PID, static_cast<id_t>(one.pid()), &info, WSTOPPED) == 0);
+    ::poll(nullptr, 0, static_cast<int>(time.count()));
+    one.signal(SIGCONT);
 }
 
 // ThreadSanitizer keeps a signal back until the thread makes a call that it knows, and not before a blocking one ends.

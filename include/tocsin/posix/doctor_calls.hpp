@@ -168,7 +168,7 @@ long try_without_descriptor() noexcept {
     {"clock_gettime", &detail::try_clock, 0, 0, bounds_lost},
     {"clock_nanosleep", &detail::try_sleep, 0, EINTR, bounds_lost},
     {"timer_create", &detail::try_timer, EAGAIN, 0, "timers cannot be made", true},
-    {"membarrier", &detail::try_barrier, ENOSYS, 0, "entering a deadline costs more", true},
+    {"membarrier", &detail::try_barrier, ENOSYS, 0, "deliveries and deadlines cost more", true},
     {"fstatfs", &detail::try_without_descriptor<SYS_fstatfs>, EBADF, 0,
      "a full disk is not noticed beforehand"},
     {"prlimit64", &detail::try_limit, 0, 0, "limits are not known"},

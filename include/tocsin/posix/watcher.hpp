@@ -10,7 +10,6 @@
 #pragma once
 
 #include <fcntl.h>
-#include <linux/membarrier.h>
 
 #include <new>
 
@@ -223,12 +222,9 @@ inline std::uint64_t look_around(watch_room& room, look& at) noexcept {
     return next;
 }
 
-inline bool membarrier(int command) noexcept { return in_signal::system_call(SYS_membarrier, command, 0, 0) == 0; }
-
 // Asks the kernel for fences in other threads. This takes it some milliseconds, once in a process.
 inline void try_fences(watch_room& room) noexcept {
-    bool const granted = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) &&
-                         membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+    bool const granted = in_signal::register_for_barrier() == 0 && in_signal::expedited_barrier() == 0;
     room.fenced.store(granted ? fences_by_watcher : fences_by_each);
 }
 
@@ -236,7 +232,7 @@ inline void try_fences(watch_room& room) noexcept {
 // promised and is refused by now (a sandbox that was entered later): the threads lay their own from now on, but one of
 // them may have just counted on ours.
 inline bool fence_all(watch_room& room) noexcept {
-    if (room.fenced.load() != fences_by_watcher || membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)) return true;
+    if (room.fenced.load() != fences_by_watcher || in_signal::expedited_barrier() == 0) return true;
     try_fences(room);
     return room.fenced.load() == fences_by_watcher;
 }
