@@ -74,9 +74,10 @@ struct inbox {
     ring* rings[slot_count];       // of the real-time signals that are claimed
 };
 
-// Tells the reader. Descriptor and service are the process's own: only called at home.
+// Tells the reader. Descriptor and service are the process's own: only called at home. Who finds it told already has
+// no read-modify-write: the reader forgets that it was told before it looks, so that it has yet to look.
 inline void wake(inbox& box) noexcept {
-    if (box.woken.exchange(1) != 0) return;
+    if (box.woken.load() != 0 || box.woken.exchange(1) != 0) return;
     std::uint64_t const one = 1;
     if (box.descriptor >= 0) write(box.descriptor, &one, sizeof one);
     if (box.thread != nullptr && box.thread->work.exchange(1) == 0) futex_wake(box.thread->work.address(), 1);
@@ -112,7 +113,7 @@ inline void start_clean(inbox& box, std::int32_t process) noexcept {
 // had taken the count, but before it let go of the record.
 inline void record_standard(standard_record& record, delivery const& what) noexcept {
     for (int look = 0; look < 2; ++look) {
-        if (record.state.replace(record_empty, record_being_written)) {
+        if (record.state.load() == record_empty && record.state.replace(record_empty, record_being_written)) {
             record.first = what;
             record.state.store(record_written);
         }
@@ -184,7 +185,8 @@ inline void post(inbox& box, arrival& a) noexcept {
         record_standard(box.standard[at], what);
     else if (!record_realtime(*box.rings[at], a, what))
         a.refused = true;
-    box.bits->fetch_or(bit_of(at));
+    // A bit that is set stands for this one too: the reader takes it away before it looks at the record, or looks again.
+    if ((box.bits->load() & bit_of(at)) == 0) box.bits->fetch_or(bit_of(at));
     if (where == place::home) wake(box);
 }
 
