@@ -55,6 +55,20 @@ void jump_with_state(int, siginfo_t*, void* given) {
     ::_longjmp(back, 1);
 }
 
+// The same way out that we take: the handler returns, and the kernel puts back all that it has saved.
+void leap() { ::_longjmp(back, 1); }
+void go_on_in_leap(int, siginfo_t*, void* given) {
+    auto& context = *static_cast<ucontext_t*>(given);
+#if defined(__x86_64__)
+    constexpr greg_t red_zone = 128;
+    greg_t& sp = context.uc_mcontext.gregs[REG_RSP];
+    sp = ((sp - red_zone) & ~greg_t{15}) - 8;
+    context.uc_mcontext.gregs[REG_RIP] = reinterpret_cast<greg_t>(&leap);
+#else
+    context.uc_mcontext.pc = reinterpret_cast<std::uintptr_t>(&leap);
+#endif
+}
+
 // int3: a load of null costs the page fault as well, and ud2 is slow under some hypervisors.
 [[gnu::always_inline]] inline void trap() {
 #if defined(__x86_64__)
@@ -88,6 +102,15 @@ double recover_by_longjmp() {
 double recover_with_state() {
     struct sigaction action {};
     action.sa_sigaction = jump_with_state;
+    action.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
+    ::sigfillset(&action.sa_mask);
+    return with_action(action, [] {
+        if (::_setjmp(back) == 0) trap();
+    });
+}
+double recover_by_return() {
+    struct sigaction action {};
+    action.sa_sigaction = go_on_in_leap;
     action.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
     ::sigfillset(&action.sa_mask);
     return with_action(action, [] {
@@ -129,6 +152,7 @@ int main() {
     raised.row("a fault and the recovery").floor("_setjmp, int3, _longjmp", recover_by_longjmp);
     raised.peer("sigsetjmp with the mask", recover_with_mask);
     raised.part("int3, handler, sigreturn", deliver_and_return);
+    raised.same("_setjmp, int3, sigreturn to a function that jumps", recover_by_return);
     raised.part("int3, mask and control words put back, _longjmp", recover_with_state);
     raised.ours("guarded<SIGTRAP>(f)", target::times(1.03), recover_guarded,
                 "price: leaves by sigreturn, which alone puts back the mask, the protection keys and the flags, and "

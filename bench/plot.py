@@ -21,6 +21,7 @@ import table  # noqa: E402
 ROLES = {
     'floor': ('by hand', '#8b949e', '#7d8590'),
     'part': ('part of the price, by hand', '#d0d7de', '#444c56'),
+    'same': ('the same promises, by hand', '#57606a', '#adbac7'),
     'peer': ('other libraries', '#d4a72c', '#bf8700'),
     'tocsin': ('tocsin', '#0969da', '#4493f8'),
 }

@@ -61,8 +61,9 @@ inline double median(std::vector<double> of) {
     return of.size() % 2 != 0 ? of[half] : (of[half - 1] + of[half]) / 2;
 }
 
-// What a contender is to its row. A part is no contender of its own: a price that is named.
-enum class role { floor, peer, ours, part };
+// What a contender is to its row. A part is no contender of its own: a price that is named. `same` keeps the promises
+// that we keep and is written by hand: what it costs more than the floor is their price.
+enum class role { floor, peer, ours, part, same };
 
 // What is promised: at most so many times the floor, or at most so much.
 struct target {
@@ -120,14 +121,16 @@ struct result {
     double ratio = 0;  // 0: there is no floor
     target promised{};
     std::string note{};
+    double to_same = 0;  // 0: nobody else keeps the same promises
 
     void print() const {
-        static constexpr char const* names[] = {"floor", "peer", "tocsin", "part"};
+        static constexpr char const* names[] = {"floor", "peer", "tocsin", "part", "same"};
         json_line line;
         line.text("question", question).text("row", row).text("who", who);
         line.text("role", names[static_cast<int>(as)]).text("unit", unit);
         if (is_figure(value)) line.number("value", value);
         if (is_figure(ratio) && ratio != 0) line.number("ratio", ratio);
+        if (is_figure(to_same) && to_same != 0) line.number("to_same", to_same);
         if (promised.ratio != 0) line.number("target_ratio", promised.ratio);
         if (promised.value != 0) line.number("target_value", promised.value);
         if (!note.empty()) line.text("note", note);
@@ -180,6 +183,9 @@ class contest {
     }
     contest& part(std::string who, std::function<double()> run) {
         return add(std::move(who), role::part, std::move(run), {});
+    }
+    contest& same(std::string who, std::function<double()> run) {
+        return add(std::move(who), role::same, std::move(run), {});
     }
     contest& ours(std::string who, target promised, std::function<double()> run, std::string note = {}) {
         add(std::move(who), role::ours, std::move(run), promised);
@@ -258,7 +264,14 @@ class contest {
         shown.value = median(of.costs);
         bool const has_floor = all_[of.floor].shown.as == role::floor;
         shown.ratio = has_floor ? ratio(of, all_[of.floor]) : 0;
+        if (shown.as == role::ours) shown.to_same = ratio_to_same(of);
         shown.print();
+    }
+
+    double ratio_to_same(contender const& of) const {
+        for (contender const& each : all_)
+            if (each.shown.as == role::same && each.shown.row == of.shown.row) return ratio(of, each);
+        return 0;
     }
 
     // As a multiple of the first point, so that the machine's pace is not in the curve.

@@ -22,6 +22,7 @@ int main() {
     all.row("first").absent("not here").floor("floor", contender('f', 10));
     all.peer("peer", contender('p', 15)).ours("ours", target::times(1.1), contender('o', 11), "a \"note\"");
     all.ours("broken", target::times(1.1), contender('b', 1, 3));
+    all.same("the same by hand", contender('s', 10));
     all.row("second").floor_of("floor").ours("also ours", target::at_most(50), contender('a', 5));
     all.row("third").ours("without a floor", {}, contender('w', 7));
     all.row("curve").part("curve", contender('1', 10)).curve("many", 1, growth::linear);

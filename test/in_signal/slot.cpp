@@ -54,6 +54,23 @@ TEST_CASE("who finds no free cell is counted in the slot", "[slot]") {
     CHECK(of.crowd.load() == 0);
 }
 
+TEST_CASE("a thread finds all its marks, however far away from its first cell they are", "[slot]") {
+    auto in = std::make_unique<table>();
+    unsigned const first = first_cell(thread_pointer());
+    constexpr unsigned taken = 7;
+    for (unsigned i = 0; i < taken; ++i) in->cells[(first + i) % cell_count].holder.store(1);
+    inside const far{*in, in->slots[SIGSEGV], SIGSEGV};
+    for (unsigned i = 0; i < taken; ++i) in->cells[(first + i) % cell_count].holder.store(0);
+    CHECK(faults_under_way(*in) == 1);
+    inside const near{*in, in->slots[SIGBUS], SIGBUS};
+    inside const no_fault{*in, in->slots[SIGUSR1], SIGUSR1};
+    CHECK(faults_under_way(*in) == 2);
+    int marks = 0;
+    for_marks_of(*in, thread_pointer(), [&marks](int) { ++marks; });
+    CHECK(marks == 3);
+    CHECK(in->farthest_cell.load() == taken);
+}
+
 TEST_CASE("a thread that has a cell of its own marks that one", "[slot]") {
     auto in = std::make_unique<table>();
     own_cell* const mine = find_own_cell(*in, thread_pointer());

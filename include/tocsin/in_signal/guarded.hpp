@@ -60,8 +60,7 @@ inline bool inside_another_handler(table& in) noexcept {
     own_cell const* const own = find_own_cell(in, self);
     std::uintptr_t const mark = own != nullptr ? own->holder.load_relaxed() : 0;
     unsigned found = (mark & thread_bits) == self && mark != self ? 1 : 0;  // `self` alone: the thread holds
-    for (cell const& each : in.cells)
-        if ((each.holder.load_relaxed() & thread_bits) == self) ++found;
+    for_marks_of(in, self, [&found](int) noexcept { ++found; });
     return found > 1;
 }
 

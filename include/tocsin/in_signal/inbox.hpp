@@ -185,7 +185,7 @@ inline void post(inbox& box, arrival& a) noexcept {
         record_standard(box.standard[at], what);
     else if (!record_realtime(*box.rings[at], a, what))
         a.refused = true;
-    // A bit that is set stands for this one too: the reader takes it away before it looks at the record, or looks again.
+    // A bit that is set stands for this one too: the reader clears it before it looks at the record, or looks again.
     if ((box.bits->load() & bit_of(at)) == 0) box.bits->fetch_or(bit_of(at));
     if (where == place::home) wake(box);
 }

@@ -148,6 +148,7 @@ struct table {
     atomic<std::uint32_t> cells_may_be_owned;
     atomic<std::uint32_t> owners;              // threads that have begun to take an own cell; never fewer than have one
     atomic<std::uint32_t> cells_in_use;        // 1 once a thread has gone for a shared cell: before, nobody looks there
+    atomic<std::uint32_t> farthest_cell;       // that a thread has gone for, counted from its first one; only grows
     own_cell own[own_count];
 };
 
@@ -184,6 +185,7 @@ struct arrival {
     }
 };
 
+// The same with a signal's tag above the thread pointer: what lies there is cut off.
 inline unsigned first_cell(std::uintptr_t self) noexcept {
     return static_cast<unsigned>((self >> 6) ^ (self >> 12) ^ (self >> 22));
 }
@@ -209,7 +211,9 @@ class inside {
         if (in.cells_in_use.load() == 0) in.cells_in_use.store(1);
         for (unsigned i = 0; i < cell_count; ++i) {
             cell& candidate = in.cells[(start + i) % cell_count];
-            if (candidate.holder.load_relaxed() == 0 && candidate.holder.replace(0, self)) {
+            if (candidate.holder.load_relaxed() != 0) continue;
+            if (i > in.farthest_cell.load_relaxed()) go_as_far_as(in, i);
+            if (candidate.holder.replace(0, self)) {
                 holder_ = &candidate.holder;
                 return;
             }
@@ -237,19 +241,33 @@ class inside {
     }
 
   private:
+    // Before the cell is taken: what this thread marks is never farther away than that.
+    [[gnu::noinline, gnu::cold]] static void go_as_far_as(table& in, std::uint32_t i) noexcept {
+        std::uint32_t found = in.farthest_cell.load();
+        while (found < i && !in.farthest_cell.compare_exchange(found, i)) {
+        }
+    }
+
     slot& slot_;
     atomic<std::uintptr_t>* holder_ = nullptr;
     bool left_ = false;
 };
 
+// The shared cells that this thread may have marked, each with what it holds.
+template <class Visit>
+void for_marks_of(table const& in, std::uintptr_t self, Visit visit) noexcept {
+    unsigned const start = first_cell(self);
+    unsigned const farthest = in.farthest_cell.load();
+    for (unsigned i = 0; i <= farthest; ++i) {
+        std::uintptr_t const held = in.cells[(start + i) % cell_count].holder.load_relaxed();
+        if ((held & thread_bits) == self) visit(static_cast<int>(held >> signal_shift));
+    }
+}
+
 // In how many handlers of faults this thread is.
 [[gnu::noinline, gnu::cold]] inline unsigned faults_under_way(table const& in) noexcept {
-    std::uintptr_t const self = thread_pointer();
     unsigned found = 0;
-    for (cell const& each : in.cells) {
-        std::uintptr_t const held = each.holder.load_relaxed();
-        if ((held & thread_bits) == self && is_fault(static_cast<int>(held >> signal_shift))) ++found;
-    }
+    for_marks_of(in, thread_pointer(), [&found](int signal) noexcept { found += is_fault(signal) ? 1U : 0U; });
     return found;
 }
 
