@@ -58,7 +58,8 @@ namespace detail {
 inline constexpr unsigned candidates = 4;
 
 // 64 to 256 GiB below the stack nobody is likely to be: programs are loaded low, libraries and heaps grow from
-// just below the stack. Sanitizers keep their shadow elsewhere.
+// just below the stack. Sanitizers keep their shadow elsewhere. Where the stack itself is low, as under valgrind and
+// some emulators, that far above it.
 [[gnu::noinline, gnu::cold]] inline std::uintptr_t candidate(unsigned number) noexcept {
     constexpr std::uintptr_t gibi = std::uintptr_t{1} << 30;
     std::uintptr_t const stack = libc::getauxval(libc::at_random);
@@ -66,7 +67,7 @@ inline constexpr unsigned candidates = 4;
     mixed = (mixed ^ mixed >> 31) * 0xbf58476d1ce4e5b9U;
     mixed = (mixed ^ mixed >> 29) * 0x94d049bb133111ebU;
     std::uintptr_t const distance = 64 * gibi + (mixed ^ mixed >> 32) % (192 * gibi);
-    return (stack - distance) & ~std::uintptr_t{directory_bytes * 16 - 1};
+    return (stack > 320 * gibi ? stack - distance : stack + distance) & ~std::uintptr_t{directory_bytes * 16 - 1};
 }
 
 inline directory* at(std::uintptr_t address) noexcept { return reinterpret_cast<directory*>(address); }
@@ -82,9 +83,16 @@ inline void unmap(std::uintptr_t address, std::size_t bytes) noexcept {
     in_signal::system_call(SYS_munmap, static_cast<long>(address), static_cast<long>(bytes));
 }
 
+// True if the page is there and can be read. First by madvise(2), which answers ENOMEM where there is none and changes
+// nothing: valgrind takes the other question for an error of the program.
+[[gnu::noinline, gnu::cold]] inline bool is_readable_page(std::uintptr_t address) noexcept {
+    long const answer = in_signal::system_call(SYS_madvise, static_cast<long>(address), directory_bytes, MADV_NORMAL);
+    return answer != -ENOMEM && in_signal::readable(address);
+}
+
 // A page that reads as zero may be a directory in the making; one that stays so is somebody else's.
 [[gnu::noinline, gnu::cold]] inline bool is_directory(std::uintptr_t address) noexcept {
-    if (!in_signal::readable(address)) return false;
+    if (!is_readable_page(address)) return false;
     patience turn;
     while (at(address)->magic.load() == 0) {
         if (at(address)->maker.load() != 0) return true;
@@ -167,7 +175,7 @@ inline directory* claim_page() noexcept {
     if (in_signal::the_table.load_acquire() != nullptr) return;
     for (unsigned i = 0; i < detail::candidates; ++i) {
         std::uintptr_t const address = detail::candidate(i);
-        if (!in_signal::readable(address)) continue;
+        if (!detail::is_readable_page(address)) continue;
         directory const& page = *detail::at(address);
         if (page.magic.load() != directory_magic || page.major != table_major) continue;
         return in_signal::the_table.store(page.table);
