@@ -4,6 +4,7 @@
 #include <tocsin/in_signal/unwind.hpp>
 
 #include <signal.h>
+#include <sys/mman.h>
 
 #include <atomic>
 #include <cstdlib>
@@ -90,16 +91,17 @@ TEST_CASE("a short row says what the row said", "[known_rows]") {
     CHECK(shorter.into_function() == 0x7fff);
     CHECK(shorter.cfa_register() == base);
     CHECK(shorter.cfa_offset() == row.cfa_offset);
-    REQUIRE(shorter.rules() == 4);
-    CHECK(shorter.number(0) == back);
-    for (unsigned i = 0; i < shorter.rules(); ++i) {
-        unsigned const number = shorter.number(i);
-        CHECK(shorter.is_lost(i) == (number == 1));
-        if (number != 1) CHECK(shorter.offset(i) == row.operand[number]);
-    }
+    CHECK(shorter.leads_to_caller());
+    CHECK(shorter.saved() == (1U << 3 | 1U << base));
+    CHECK(shorter.lost() == 1U << 1);
+    CHECK(shorter.offset(0) == row.operand[back]);
+    unsigned place = 1;
+    for (unsigned i = 0; i < machine::register_count; ++i)
+        if ((shorter.saved() >> i & 1) != 0) CHECK(shorter.offset(place++) == row.operand[i]);
     row.kind[back] = rule::undefined;
     REQUIRE(shorter.take(row, 0x7fff));
     CHECK(shorter.outermost());
+    CHECK_FALSE(shorter.leads_to_caller());
 }
 
 TEST_CASE("a row that says more is not made short", "[known_rows]") {
@@ -114,13 +116,12 @@ TEST_CASE("a row that says more is not made short", "[known_rows]") {
     SECTION("a register that is a number") { row.kind[base] = rule::is_offset; }
     SECTION("an expression") { row.kind[base] = rule::saved_at_result; }
     SECTION("a place between two words") { row.operand[base] = 12; }
-    SECTION("a place too far below") { row.operand[base] = static_cast<std::uint64_t>(-8 * 1024); }
-    SECTION("a place too far above") { row.operand[base] = 8 * 1024; }
+    SECTION("a place too far below") { row.operand[base] = static_cast<std::uint64_t>(-8 * 0x8001); }
+    SECTION("a place too far above") { row.operand[base] = 8 * 0x8000; }
     SECTION("a frame pointer far into its function") { into_function = 0x8000; }
     SECTION("too many registers") {
         for (unsigned i = 0; i < machine::register_count; ++i)
             if (i != machine::stack_register) row.kind[i] = rule::saved_at;
-        if (machine::register_count <= short_row::most_rules + 1) row.cfa_register = cfa_by_expression;
     }
     CHECK_FALSE(shorter.take(row, into_function));
 }
@@ -162,6 +163,65 @@ TEST_CASE("a row is found for its address, object and pass alone", "[known_rows]
     CHECK_FALSE(rows->find(4097, known_rows::tag(rows->pass(), {4096, 8192, 78}), found));
     rows->begin_pass();
     CHECK_FALSE(rows->find(4097, tag(), found));
+}
+
+TEST_CASE("a step restores what is saved and forgets what is lost", "[known_rows]") {
+    frame_row row = ordinary();
+    row.kind[1] = rule::undefined;
+    row.kind[3] = rule::saved_at;
+    row.operand[3] = static_cast<std::uint64_t>(-24);
+    short_row shorter;
+    REQUIRE(shorter.take(row, 0));
+    std::uintptr_t const stack[] = {33, 66, 99, 0};
+    registers now{};
+    now.set(1, 11);
+    now.set(2, 22);
+    now.set(base, reinterpret_cast<std::uintptr_t>(stack + 1));
+    now.set(machine::stack_register, reinterpret_cast<std::uintptr_t>(stack));
+    now.signal_frame = true;
+    careful_reader memory;
+    SECTION("of its caller") {
+        REQUIRE(to_caller(shorter, now, memory));
+        CHECK(now.pc == 99);
+        CHECK(now.sp() == reinterpret_cast<std::uintptr_t>(stack + 3));
+        CHECK(now.value[3] == 33);
+        CHECK(now.value[base] == 66);
+        CHECK(now.value[2] == 22);
+        CHECK(now.known == (1U << 2 | 1U << 3 | 1U << base | 1U << machine::stack_register));
+        CHECK_FALSE(now.signal_frame);
+    }
+    SECTION("or, where one of them is not there, nothing") {
+        row.operand[base] = 8 * 0x7fff;
+        row.cfa_offset = 16;
+        auto* const page = static_cast<std::uintptr_t*>(
+            ::mmap(nullptr, 65 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        ::mprotect(page + 512, 64 * 4096, PROT_NONE);
+        page[0] = 33;
+        page[1] = 66;
+        page[2] = 99;
+        now.set(base, reinterpret_cast<std::uintptr_t>(page + 1));
+        now.set(machine::stack_register, reinterpret_cast<std::uintptr_t>(page));
+        registers const before = now;
+        REQUIRE(shorter.take(row, 0));
+        CHECK_FALSE(to_caller(shorter, now, memory));
+        CHECK(__builtin_memcmp(&now, &before, sizeof now) == 0);
+        ::munmap(page, 65 * 4096);
+    }
+}
+
+TEST_CASE("rows of all objects of a pass find room side by side", "[known_rows]") {
+    auto const rows = std::make_unique<known_rows>();
+    short_row row, found;
+    REQUIRE(row.take(ordinary(), 0));
+    std::uint64_t tags[2];
+    for (int pass = 0; pass < 3; ++pass) {
+        rows->begin_pass();
+        for (std::uint64_t i = 0; i < 2; ++i) tags[i] = known_rows::tag(rows->pass(), {4096, 8192, 77 + i});
+        for (std::uintptr_t address = 4096; address < 4096 + 64; ++address)
+            for (auto const tag : tags) rows->keep(address, tag, row);
+        for (std::uintptr_t address = 4096; address < 4096 + 64; ++address)
+            for (auto const tag : tags) CHECK(rows->find(address, tag, found));
+    }
 }
 
 TEST_CASE("an object has the same number wherever in it one asks, and another has another", "[known_rows]") {
@@ -215,7 +275,7 @@ TEST_CASE("whatever a row says, a step reads nothing that is not there", "[known
     for (int i = 0; i < 200'000; ++i) {
         short_row row;
         for (std::uint64_t& word : row.words) word = random();
-        if (i % 2 == 0) row.words[0] = (random() & 0x1f1f'0000'0078) | 8;
+        if (i % 2 == 0) row.words[0] = (random() & 0x011f'0000'0078) | 8;
         registers now{};
         for (unsigned n = 0; n < machine::register_count; ++n)
             if (random() % 4 != 0) now.set(n, random() % 2 != 0 ? reinterpret_cast<std::uintptr_t>(stack) : random());

@@ -97,6 +97,52 @@ TEST_CASE("what a reader remembers of a page it forgets when told to", "[memory]
     CHECK_FALSE(memory.read(page.at(page_size), value));
 }
 
+TEST_CASE("of pages in a row each is asked for once, and none that is not there is read", "[memory]") {
+    three_pages const all{PROT_READ};
+    three_pages const hole{PROT_NONE};
+    tocsin::in_signal::work given{3 * tocsin::in_signal::work_of_question};
+    careful_reader memory{given};
+    std::uintptr_t value = 0;
+    for (std::size_t at = 0; at + sizeof value <= 3 * page_size; ++at) {
+        std::uintptr_t expected = 0;
+        std::memcpy(&expected, all.begin + at, sizeof expected);
+        REQUIRE(memory.read_near(all.at(at), value));
+        REQUIRE(value == expected);
+    }
+    CHECK(given.left == 0);
+    given.left = 10 * tocsin::in_signal::work_of_question;
+    value = 42;
+    CHECK(memory.read_near(hole.at(page_size - 8), value));
+    value = 42;
+    for (std::size_t at = page_size - 7; at < 2 * page_size; at += page_size / 8) {
+        CHECK_FALSE(memory.read_near(hole.at(at), value));
+        given.left = 10 * tocsin::in_signal::work_of_question;
+    }
+    CHECK_FALSE(memory.read_near(0, value));
+    CHECK_FALSE(memory.read_near(~std::uintptr_t{0} - 6, value));
+    CHECK_FALSE(memory.read_near(~std::uintptr_t{0} - 7, value));
+    CHECK(value == 42);
+    CHECK(memory.read_near(hole.at(2 * page_size), value));
+    CHECK(memory.read_near(all.at(2 * page_size), value));
+    CHECK(memory.read_near(all.at(page_size), value));
+    ::mprotect(all.begin + page_size, page_size, PROT_NONE);
+    memory.forget();
+    CHECK_FALSE(memory.read_near(all.at(page_size), value));
+}
+
+TEST_CASE("what is taken for granted is not asked for", "[memory]") {
+    tocsin::in_signal::work nothing{0};
+    careful_reader memory{nothing};
+    std::uintptr_t volatile here = 77;
+    auto const address = reinterpret_cast<std::uintptr_t>(&here);
+    std::uintptr_t value = 0;
+    CHECK_FALSE(memory.read(address, value));
+    memory.take_for_granted(address);
+    CHECK(memory.read(address, value));
+    CHECK(value == 77);
+    CHECK_FALSE(memory.read(address + 2 * page_size, value));
+}
+
 TEST_CASE("every size is copied from and to every alignment, and not a byte more", "[memory]") {
     three_pages const all{PROT_READ};
     careful_reader memory;

@@ -2,7 +2,7 @@
 // Reading memory that may not be there.
 //
 // Runs in the handler. A reader asks the kernel before it touches a page, and remembers the last pages that
-// answered.
+// answered, and of those that lie side by side all.
 #pragma once
 
 #include <tocsin/in_signal/readable.hpp>
@@ -48,6 +48,18 @@ class careful_reader {
         return read_bytes(address, &to, sizeof(T));
     }
 
+    // The same for words of one stack: they lie in pages that follow one another. Two comparisons, mostly.
+    bool read_near(std::uintptr_t address, std::uintptr_t& to) noexcept {
+        if (address - near_ >= near_words_ && !come_near(address)) return false;
+        to = load<std::uintptr_t>(address);
+        return true;
+    }
+
+    // For what cannot but be there, as the stack that one runs on: nobody is asked about its page.
+    void take_for_granted(std::uintptr_t address) noexcept {
+        if (!is_known(address & page_mask)) remember(address & page_mask);
+    }
+
     // From readable memory, aligned or not. Volatile, or compilers make several of them a call of memcpy, which
     // sanitizers replace; and not instrumented, as it reads other threads' stacks and red zones on purpose.
     template <class T>
@@ -71,11 +83,12 @@ class careful_reader {
     // True if the page has answered before. Page 0 never has: it is how an unused place looks.
     bool is_known(std::uintptr_t page) const noexcept {
         std::size_t const place = place_of(page);
-        return page != 0 && (known_[place] == page || known_[place ^ 1] == page);
+        return page != 0 && (known_[place] == page || known_[place ^ beside] == page);
     }
 
     void forget() noexcept {
         for (std::uintptr_t& each : known_) each = 0;
+        near_words_ = 0;
     }
 
   private:
@@ -106,19 +119,39 @@ class careful_reader {
 
     bool page_readable(std::uintptr_t page) noexcept { return is_known(page) || ask(page); }
 
-    // A page has two places, so that two of which a walk needs both do not evict one another.
     __attribute__((noinline)) bool ask(std::uintptr_t page) noexcept {
         if (page == 0) return false;
         if (pays_ != nullptr && !pays_->spend(work_of_question)) return false;
         if (!readable(page)) return false;
-        std::size_t const place = place_of(page);
-        if (known_[place] != 0) known_[place ^ 1] = known_[place];
-        known_[place] = page;
+        remember(page);
         return true;
     }
 
+    void remember(std::uintptr_t page) noexcept {
+        std::size_t const place = place_of(page);
+        if (known_[place] != 0) known_[place ^ beside] = known_[place];
+        known_[place] = page;
+    }
+
+    // Makes the pages that are near more, or others.
+    __attribute__((noinline)) bool come_near(std::uintptr_t address) noexcept {
+        std::uintptr_t const first = address & page_mask;
+        std::uintptr_t const last = (address + sizeof(address) - 1) & page_mask;
+        if (last < first || !page_readable(first) || !page_readable(last)) return false;
+        std::uintptr_t const end = near_ + near_words_ + (sizeof(address) - 1);
+        bool const joins = near_words_ != 0 && first <= end && first >= near_;
+        if (!joins) near_ = first;
+        near_words_ = last + page_size - near_ - (sizeof(address) - 1);
+        return true;
+    }
+
+    // A page has two places, so that two of which a walk needs both do not evict one another; and they are far apart,
+    // as pages that are needed often are neighbours.
     static constexpr std::size_t places = 16;
+    static constexpr std::size_t beside = 8;
     std::uintptr_t known_[places]{};
+    std::uintptr_t near_ = 0;        // the first of some pages in a row that have answered
+    std::uintptr_t near_words_ = 0;  // at how many addresses from there on a word can be read
     work* pays_ = nullptr;
 };
 

@@ -373,6 +373,7 @@ class walker {
 // Stores the first `limit` frames, `from` included, and counts the others. Rows that are known are not looked up.
 __attribute__((noinline)) inline walk unwind(registers const& from, frame* out, std::size_t limit,
                                              careful_reader& stack, known_rows* rows = nullptr) noexcept {
+    stack.take_for_granted(reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)));
     return detail::walker{from, stack, rows}.run(out, limit);
 }
 
