@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include <tocsin/in_signal/call_frame.hpp>
 
+#include <sys/mman.h>
+
 #include <initializer_list>
 #include <random>
 #include <vector>
@@ -17,19 +19,23 @@ struct program {
     std::vector<unsigned char> shared, own;
     frame_row row{};
 
+    frame_entry entry() const {
+        frame_entry made{};
+        made.begin = function;
+        made.end = function + 0x100;
+        made.code_unit = 1;
+        made.data_unit = -8;
+        made.shared_code = reinterpret_cast<std::uintptr_t>(shared.data());
+        made.shared_end = made.shared_code + shared.size();
+        made.own_code = reinterpret_cast<std::uintptr_t>(own.data());
+        made.own_end = made.own_code + own.size();
+        return made;
+    }
+
     bool run(std::uintptr_t offset) {
-        frame_entry entry{};
-        entry.begin = function;
-        entry.end = function + 0x100;
-        entry.code_unit = 1;
-        entry.data_unit = -8;
-        entry.shared_code = reinterpret_cast<std::uintptr_t>(shared.data());
-        entry.shared_end = entry.shared_code + shared.size();
-        entry.own_code = reinterpret_cast<std::uintptr_t>(own.data());
-        entry.own_end = entry.own_code + own.size();
         careful_reader memory;
         work budget{10'000};
-        return call_frame{}.row_for(entry, function + offset, memory, budget, row);
+        return call_frame{}.row_for(entry(), function + offset, memory, budget, row);
     }
 };
 
@@ -103,8 +109,92 @@ TEST_CASE("programs that make no sense give no row", "[call_frame]") {
     CHECK_FALSE(program{{0x0c, 7, 8}, {0x0a, 0x0a, 0x0a, 0x0a, 0x0a, 0x0a}}.run(0));  // too much remembered
     CHECK_FALSE(program{{0x0c, 7, 8}, {0x3f}}.run(0));                                // unknown
     CHECK_FALSE(program{{0x0c, 7, 8}, {0x0e}}.run(0));                                // cut off
+    CHECK_FALSE(program{{0x0c, 7, 8}, {0, 0, 0x02}}.run(0));                          // and so
     CHECK_FALSE(program{{0x0c, 99, 8}, {}}.run(0));                                   // register too high
     CHECK_FALSE(program{{0x0c, 7, 8}, {0x0f, 0x7f, 0x30}}.run(0));                    // expression too long
+}
+
+TEST_CASE("a program says the same in long and in short instructions, wherever it lies", "[call_frame]") {
+    auto* const pages = static_cast<unsigned char*>(
+        ::mmap(nullptr, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    ::mprotect(pages + 2 * 4096, 4096, PROT_NONE);
+    std::mt19937_64 random{11};
+    auto const add = [](std::vector<unsigned char>& to, std::initializer_list<std::uint64_t> bytes) {
+        for (auto const each : bytes) to.push_back(static_cast<unsigned char>(each));
+    };
+    careful_reader memory;
+    for (int round = 0; round < 5'000; ++round) {
+        program code{{0x0c, 7, 8, 0x90, 1}, {}};
+        std::vector<unsigned char> brief;
+        unsigned remembered = 0;
+        for (auto left = random() % 24; left != 0; --left) {
+            std::uint64_t const number = random() % machine::register_count;
+            std::uint64_t const small = random() % 0x80;
+            std::uint64_t const large = random() % 0x4000;
+            switch (random() % 9) {
+                case 0:
+                    add(code.own, {0x04, small & 0x3f, 0, 0, 0});
+                    add(brief, {0x40 | (small & 0x3f)});
+                    break;
+                case 1:
+                    add(code.own, {0x04, small, 0, 0, 0});
+                    add(brief, {0x02, small});
+                    break;
+                case 2:
+                    add(code.own, {0x04, small, small & 1, 0, 0});
+                    add(brief, {0x03, small, small & 1});
+                    break;
+                case 3:
+                    add(code.own, {0x05, number, small | 0x80, 0});
+                    add(brief, {0x80 | number, small});
+                    break;
+                case 4:
+                    add(code.own, {0x0e, small | 0x80, 0x80, 0});
+                    add(brief, {0x0e, small});
+                    break;
+                case 5:
+                    add(code.own, {0x0e, large | 0x80, large >> 7 | 0x80, 0});
+                    add(brief, {0x0e, large | 0x80, large >> 7});
+                    break;
+                case 6:
+                    add(code.own, {0x0c, number | 0x80, 0x80, 0, small | 0x80, 0});
+                    add(brief, {0x0c, number, small});
+                    break;
+                case 7:
+                    add(code.own, {0x0d, number | 0x80, 0x80, 0, 0});
+                    add(brief, {0x0d, number});
+                    break;
+                default:
+                    unsigned const which = remembered == 0 || (random() % 2 == 0 && remembered < 4) ? 0x0a : 0x0b;
+                    remembered = which == 0x0a ? remembered + 1 : remembered - 1;
+                    add(code.own, {which, 0});
+                    add(brief, {which});
+            }
+        }
+        auto const offset = static_cast<std::uintptr_t>(random() % 512);
+        REQUIRE(code.run(offset));
+        auto const at_end = reinterpret_cast<std::uintptr_t>(pages + 2 * 4096);
+        auto const over_border = reinterpret_cast<std::uintptr_t>(pages + 4096) + random() % (brief.size() + 1);
+        for (std::uintptr_t const end : {at_end, over_border}) {
+            std::uintptr_t const begin = end - brief.size();
+            for (std::size_t i = 0; i < brief.size(); ++i) reinterpret_cast<unsigned char*>(begin)[i] = brief[i];
+            frame_row row{};
+            frame_entry entry = code.entry();
+            entry.own_code = begin;
+            entry.own_end = end;
+            work budget{10'000};
+            if (round % 2 == 0) memory.forget();
+            REQUIRE(call_frame{}.row_for(entry, function + offset, memory, budget, row));
+            CHECK(budget.left < 10'000);
+            CHECK(row.cfa_register == code.row.cfa_register);
+            CHECK(row.cfa_offset == code.row.cfa_offset);
+            for (unsigned i = 0; i < machine::register_count; ++i) {
+                CHECK(row.kind[i] == code.row.kind[i]);
+                CHECK(row.operand[i] == code.row.operand[i]);
+            }
+        }
+    }
+    ::munmap(pages, 3 * 4096);
 }
 
 TEST_CASE("random programs end", "[call_frame]") {

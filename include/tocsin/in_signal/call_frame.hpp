@@ -53,6 +53,7 @@ class call_frame {
 
   private:
     static constexpr unsigned most_saved = 4;  // compilers nest them one deep
+    static constexpr unsigned longest_frequent = 3;
 
     // What all entries begin with that share it. The last one is kept: an object has few.
     bool run_shared(careful_reader& tables, work& budget) noexcept {
@@ -73,27 +74,80 @@ class call_frame {
 
     void run(dwarf_cursor code) noexcept {
         while (ok_ && code.more() && location_ <= target_) {
-            std::uint8_t const instruction = code.byte();
-            std::uint8_t const low = instruction & 0x3f;
-            switch (instruction >> 6) {
-                case 1:
-                    location_ += low * entry_->code_unit;
-                    break;
-                case 2:
-                    set(low, rule::saved_at, factored(code.unsigned_leb()));
-                    break;
-                case 3:
-                    restore(low);
-                    break;
-                default:
-                    if (instruction == 0x0e)  // DW_CFA_def_cfa_offset, by far the most frequent one
-                        row_->cfa_offset = code.unsigned_leb();
-                    else if (!of_location(low, code) && !of_cfa(low, code) && !of_register(low, code) &&
-                        !of_expression(low, code) && !of_row(low, code))
-                        ok_ = false;
-            }
+            run_frequent(code);
+            if (code.more() && location_ <= target_) run_one(code);
         }
         ok_ = ok_ && code.ok();
+    }
+
+    // Up to the first instruction that is not among the most frequent ones, has long operands or does not lie in
+    // memory that has been asked for. So nothing is checked of a byte, and all are paid at once.
+    void run_frequent(dwarf_cursor& code) noexcept {
+        frame_row& row = *row_;
+        std::uint64_t const code_unit = entry_->code_unit;
+        std::uint64_t const data_unit = factored(1);
+        std::uintptr_t const target = target_;
+        std::uintptr_t location = location_;
+        std::uintptr_t at = code.at();
+        // Instructions that begin before it end in the same page.
+        std::uintptr_t const end = code.sure_end_of(longest_frequent);
+        while (at < end && location <= target) {
+            unsigned const instruction = careful_reader::load<std::uint8_t>(at);
+            unsigned const operand = careful_reader::load<std::uint8_t>(at + 1);
+            unsigned const low = instruction & 0x3f;
+            if (instruction >> 6 == 1) {  // DW_CFA_advance_loc
+                location += low * code_unit;
+                at += 1;
+            } else if (instruction >> 6 == 2) {  // offset
+                if (operand >= 0x80) break;
+                set(low, rule::saved_at, operand * data_unit);
+                at += 2;
+            } else if (instruction == 0x0e) {  // def_cfa_offset
+                unsigned const second = careful_reader::load<std::uint8_t>(at + 2);
+                if (operand >= 0x80 && second >= 0x80) break;
+                row.cfa_offset = operand < 0x80 ? operand : (operand & 0x7f) | second << 7;
+                at += operand < 0x80 ? 2 : 3;
+            } else if (instruction == 0x02) {  // advance_loc1
+                location += operand * code_unit;
+                at += 2;
+            } else if (instruction == 0x03) {  // advance_loc2
+                location += careful_reader::load<std::uint16_t>(at + 1) * code_unit;
+                at += 3;
+            } else if (instruction == 0x0c || instruction == 0x0d) {  // def_cfa, def_cfa_register
+                unsigned const second = careful_reader::load<std::uint8_t>(at + 2);
+                if (operand >= machine::register_count || (instruction == 0x0c && second >= 0x80)) break;
+                row.cfa_register = static_cast<std::uint8_t>(operand);
+                if (instruction == 0x0c) row.cfa_offset = second;
+                at += instruction == 0x0c ? 3 : 2;
+            } else if (instruction == 0x0a || instruction == 0x0b) {  // remember_state, restore_state
+                if (!of_row(static_cast<std::uint8_t>(instruction), code)) break;
+                at += 1;
+            } else if (instruction == 0) {  // nop
+                at += 1;
+            } else {
+                break;
+            }
+        }
+        location_ = location;
+        code.pay_up_to(at);
+    }
+
+    void run_one(dwarf_cursor& code) noexcept {
+        std::uint8_t const instruction = code.byte();
+        std::uint8_t const low = instruction & 0x3f;
+        switch (instruction >> 6) {
+            case 1:
+                location_ += low * entry_->code_unit;
+                return;
+            case 2:
+                return set(low, rule::saved_at, factored(code.unsigned_leb()));
+            case 3:
+                return restore(low);
+            default:
+                if (!of_location(low, code) && !of_cfa(low, code) && !of_register(low, code) &&
+                    !of_expression(low, code) && !of_row(low, code))
+                    ok_ = false;
+        }
     }
 
     // DW_CFA_nop, set_loc, advance_loc…, and MIPS_advance_loc8, which GCC can emit everywhere.

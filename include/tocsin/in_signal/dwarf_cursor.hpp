@@ -23,6 +23,11 @@ class dwarf_cursor {
     bool more() const noexcept { return ok_ && at_ < end_; }
     std::uintptr_t at() const noexcept { return at_; }
     std::uintptr_t end() const noexcept { return end_; }
+    // What begins before it, from at() on, and is no longer than `bytes` lies in a page that has been asked for.
+    std::uintptr_t sure_end_of(unsigned bytes) const noexcept {
+        std::uintptr_t const last = ((at_ & careful_reader::page_mask) + careful_reader::page_size) - bytes;
+        return sure_ <= last ? sure_ : last + 1;
+    }
     careful_reader& memory() const noexcept { return memory_; }
     work& budget() const noexcept { return budget_; }
     void fail() noexcept {
@@ -35,6 +40,13 @@ class dwarf_cursor {
             fail();
         else
             at_ += bytes;
+    }
+
+    // To the end of what callers have read themselves.
+    void pay_up_to(std::uintptr_t place) noexcept {
+        if (place == at_) return;
+        if (place > end_ || !budget_.spend(place - at_)) return fail();
+        at_ = place;
     }
 
     // To a place that the caller has found to lie in the range.
