@@ -127,6 +127,8 @@ inline void demangle_printer::left_of_rest(demangle_part const& here) noexcept {
             put('{');
             list(here.second);
             return put('}');
+        case part::address:
+            return address(at(here.first), here.first);
         case part::lambda:
             return lambda(here);
         case part::unnamed:
@@ -328,6 +330,16 @@ inline void demangle_printer::encoding(demangle_part const& here) noexcept {
     }
     print(here.first);
     function_end(function);
+}
+
+// Of a function whose name has a scope and no arguments of its own, the name alone.
+inline void demangle_printer::address(demangle_part const& of, part_number number) noexcept {
+    put('&');
+    if (of.kind != part::encoding) return print(number);
+    if (at(of.first).kind == part::qualified && at(of.second).flags == 0) return print(of.first);
+    put('(');
+    print(number);
+    put(')');
 }
 
 inline void demangle_printer::lambda(demangle_part const& here) noexcept {

@@ -118,6 +118,7 @@ class demangle_printer {
     void encoding(demangle_part const& here) noexcept;
     void lambda(demangle_part const& here) noexcept;
     void literal(demangle_part const& here) noexcept;
+    void address(demangle_part const& of, part_number number) noexcept;
     void operator_name(demangle_part const& here) noexcept;
 
     demangle_tree const& tree_;

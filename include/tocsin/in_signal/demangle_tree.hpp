@@ -45,6 +45,7 @@ enum class part : std::uint8_t {
     vector,   // first = element, second = number
     literal,  // first = type, second = offset, third = length, flags = negative
     braced,   // first = type, second = list: a value of a class, or an array in one
+    address,  // of first
     lambda,   // first = list, second = number
     unnamed,  // second = number
     local,    // first = function, second = entity

@@ -316,9 +316,14 @@ inline part_number demangle_parser::template_arguments() noexcept {
     return head != 0 ? head : add(part::list);
 }
 
-// Of expressions three: a parameter, each of a pack of them (sp), and a value of a class.
+// Of expressions four: a parameter, each of a pack of them (sp), the address of what has a name (ad), and a value of a
+// class.
 inline part_number demangle_parser::value_argument() noexcept {
     if (peek() == 'T') return value_parameter();
+    if (take('a', 'd')) {
+        part_number const of = literal();
+        return of != 0 && at(of).kind != part::literal ? wrap(part::address, of) : part_number{0};
+    }
     return take('s', 'p') ? wrap(part::expansion, value_parameter()) : braced();
 }
 
@@ -352,8 +357,8 @@ inline part_number demangle_parser::argument_pack() noexcept {
     return wrap(part::argument_pack, head);
 }
 
-// tl <type> <value>* E, where a value is a literal or braced itself; of all expressions only this one, which is how a
-// template argument of class type is written.
+// tl <type> <value>* E, where a value is a literal or a value argument itself: how a template argument of class type is
+// written.
 inline part_number demangle_parser::braced() noexcept {
     if (!budget_.left() || !take('t', 'l')) return 0;
     part_number const of = type();
@@ -361,7 +366,7 @@ inline part_number demangle_parser::braced() noexcept {
     part_number head = 0;
     part_number last = 0;
     while (!take('E')) {
-        part_number const one = peek() == 'L' ? literal() : braced();
+        part_number const one = peek() == 'L' ? literal() : value_argument();
         if (one == 0 || !append(head, last, one)) return 0;
     }
     if (head == 0) head = add(part::list);
@@ -381,7 +386,9 @@ inline part_number demangle_parser::literal() noexcept {
     std::size_t const begin = at_;
     while (is_digit(peek()) || (peek() >= 'a' && peek() <= 'f')) ++at_;
     auto const length = static_cast<std::uint16_t>(at_ - begin);
-    if (length == 0 || !take('E')) return 0;
+    if (!take('E')) return 0;
+    bool const null = length == 0 && at(kind).kind == part::word && demangle_words[at(kind).first].code[1] == 'n';
+    if (length == 0) return null ? kind : part_number{0};
     return add(part::literal, kind, static_cast<part_number>(begin), length, flags);
 }
 
