@@ -4,6 +4,7 @@
 
 #include <elf.h>
 #include <link.h>
+#include <sys/mman.h>
 
 #include <cstring>
 #include <random>
@@ -51,7 +52,121 @@ std::uintptr_t address_of(void (*function)()) { return reinterpret_cast<std::uin
 
 __attribute__((noinline)) void some_function() { __asm__ volatile(""); }
 
+// Tables of many functions, small ones and some large, between two areas for their code: which of them is used varies.
+struct large_object {
+    static constexpr std::size_t area = std::size_t{1} << 21;
+    static constexpr std::uint32_t functions = 6000;
+    static constexpr std::size_t record_size = 24;
+    static constexpr std::size_t tables = 4096 * 64;
+
+    struct function {
+        std::uintptr_t begin, end;
+    };
+    module_info module{};
+    unsigned char* base;
+    unsigned char* header = nullptr;
+    std::vector<function> code;
+
+    explicit large_object(bool in_front, std::uint32_t seed) {
+        void* const all = ::mmap(nullptr, 2 * area + tables, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        base = static_cast<unsigned char*>(all);
+        ::mprotect(base + area, tables, PROT_READ | PROT_WRITE);
+        header = base + area + 4 * (seed % 1024);
+        module.begin = reinterpret_cast<std::uintptr_t>(base);
+        module.end = module.begin + 2 * area + tables;
+        module.eh_frame_hdr = reinterpret_cast<std::uintptr_t>(header);
+        module.path = "";
+        module.found = true;
+        std::mt19937_64 random{seed};
+        std::uintptr_t at = module.begin + (in_front ? 16 : area + tables);
+        for (std::uint32_t i = 0; i < functions; ++i) {
+            std::uintptr_t const gap = random() % 64 == 0 ? random() % 4096 : random() % 3;
+            std::uintptr_t const usual = i < functions / 2 ? 40 : 400;
+            std::uintptr_t const size = 1 + random() % (random() % 512 == 0 ? 65536 : usual);
+            code.push_back({at + gap, at + gap + size});
+            at += gap + size;
+        }
+        write();
+    }
+    ~large_object() { ::munmap(base, 2 * area + tables); }
+    large_object(large_object const&) = delete;
+    large_object& operator=(large_object const&) = delete;
+
+    static void put(unsigned char* to, std::int64_t number) {
+        auto const small = static_cast<std::int32_t>(number);
+        std::memcpy(to, &small, sizeof small);
+    }
+    std::int64_t distance(std::uintptr_t to, unsigned char const* from) const {
+        return static_cast<std::int64_t>(to - reinterpret_cast<std::uintptr_t>(from));
+    }
+    unsigned char* shared() const { return header + 12 + 8 * functions; }
+    unsigned char* record(std::uint32_t i) const { return shared() + 20 + i * record_size; }
+
+    void write() {
+        unsigned char const start[] = {1, 0x1b, 0x03, 0x3b};
+        std::memcpy(header, start, sizeof start);
+        put(header + 4, distance(reinterpret_cast<std::uintptr_t>(shared()), header + 4));
+        put(header + 8, functions);
+        unsigned char const common[] = {16, 0, 0, 0, 0, 0, 0, 0, 1, 'z', 'R', 0, 1, 0x78,
+                                        machine::return_register, 1, 0x1b, 0x0c, 7, 8};
+        std::memcpy(shared(), common, sizeof common);
+        for (std::uint32_t i = 0; i < functions; ++i) {
+            put(header + 12 + 8 * i, distance(code[i].begin, header));
+            put(header + 16 + 8 * i, record(i) - header);
+            put(record(i), record_size - 4);
+            put(record(i) + 4, record(i) + 4 - shared());
+            put(record(i) + 8, distance(code[i].begin, record(i) + 8));
+            put(record(i) + 12, static_cast<std::int64_t>(code[i].end - code[i].begin));
+        }
+    }
+};
+
 }  // namespace
+
+TEST_CASE("among many functions that of an address is found, with few questions", "[eh_frame]") {
+    std::uint32_t const seed = GENERATE(1U, 2U, 1023U);
+    bool const in_front = GENERATE(false, true);
+    large_object const object{in_front, seed};
+    look_up one;
+    std::uint64_t spent = 0;
+    for (std::uint32_t i = 0; i < large_object::functions; ++i) {
+        auto const& function = object.code[i];
+        for (std::uintptr_t const address : {function.begin, function.end - 1}) {
+            std::uint64_t const before = one.budget.left;
+            REQUIRE(one.find(object.module, address));
+            REQUIRE(one.entry.begin == function.begin);
+            REQUIRE(one.entry.end == function.end);
+            REQUIRE(one.row.cfa_offset == 8);
+            spent += before - one.budget.left;
+        }
+        if (i + 1 < large_object::functions && object.code[i + 1].begin != function.end)
+            CHECK_FALSE(one.find(object.module, function.end));
+    }
+    CHECK_FALSE(one.find(object.module, object.code[0].begin - 1));
+    CHECK_FALSE(one.find(object.module, object.code.back().end));
+    // Each time anew: header, shared part and record, and of the twelve pages of the table fewer than by halving.
+    if (seed < 1023) CHECK(spent / (2 * large_object::functions) < 640);
+}
+
+TEST_CASE("tables of which parts are not there, or not in order, are survived", "[eh_frame]") {
+    std::uint32_t const seed = GENERATE(1U, 2U, 3U, 4U);
+    large_object object{seed % 2 == 0, seed};
+    std::mt19937_64 random{seed};
+    unsigned char* const begin = object.base + large_object::area;
+    for (int round = 0; round < 200; ++round) {
+        unsigned char* const page = begin + random() % (large_object::tables / 4096) * 4096;
+        std::uint32_t const row = static_cast<std::uint32_t>(random()) % large_object::functions;
+        if (seed < 3) ::mprotect(page, 4096, PROT_NONE);
+        unsigned char* const in_row = object.header + 12 + 8 * row + round % 2 * 4;
+        if (seed > 1) large_object::put(in_row, static_cast<std::int64_t>(random()));
+        for (int i = 0; i < 20; ++i) {
+            std::uintptr_t const address = object.code[random() % large_object::functions].begin;
+            look_up any;
+            if (any.find(object.module, address)) CHECK(any.entry.covers(address));
+        }
+        if (seed < 3) ::mprotect(page, 4096, PROT_READ | PROT_WRITE);
+    }
+}
 
 TEST_CASE("the entry of a function covers it", "[eh_frame]") {
     look_up own;

@@ -27,8 +27,16 @@ enum class rule : std::uint8_t {
 struct frame_row {
     std::uint64_t operand[machine::register_count];
     std::uint64_t cfa_offset;  // or the address of the expression
-    rule kind[machine::register_count];
+    static constexpr unsigned kinds_in_word = sizeof(std::uint64_t) / sizeof(rule);
+    rule kind[(machine::register_count + kinds_in_word - 1) / kinds_in_word * kinds_in_word];
     std::uint8_t cfa_register;  // cfa_by_expression, or a number
+
+    // Byte n, counted from the lowest: the kind of the rule for register `first` + n.
+    std::uint64_t rules_from(unsigned first) const noexcept {
+        std::uint64_t word;
+        __builtin_memcpy(&word, kind + first, sizeof(word));
+        return word;
+    }
 };
 
 inline constexpr std::uint8_t cfa_by_expression = 0xff;

@@ -45,7 +45,7 @@ class eh_frame {
         if (!module.holds(module.eh_frame_hdr)) return scan(module, recognised(module), address, entry);
         if (header_.at != module.eh_frame_hdr && !read_header(module)) return false;
         if (header_.count == 0) return scan(module, header_.records, address, entry);
-        std::uintptr_t const found = search(module.eh_frame_hdr, header_.rows, header_.count, address);
+        std::uintptr_t const found = search(module, address);
         return found != 0 && read_entry(module, found, entry) && entry.covers(address);
     }
 
@@ -54,6 +54,7 @@ class eh_frame {
         std::int32_t code;
         std::int32_t entry;
     };
+    static constexpr std::uint64_t rows_in_page = careful_reader::page_size / sizeof(table_row);
 
     // What an .eh_frame_hdr says; the last one is kept.
     struct header {
@@ -61,7 +62,7 @@ class eh_frame {
         std::uint64_t count;  // of rows that can be searched
     };
 
-    bool read_header(module_info const& module) noexcept {
+    __attribute__((noinline)) bool read_header(module_info const& module) noexcept {
         dwarf_cursor at{memory_, budget_, module.eh_frame_hdr, module.end};
         std::uint8_t const version = at.byte();
         std::uint8_t const records_encoding = at.byte();
@@ -78,22 +79,108 @@ class eh_frame {
     }
 
     // The entry of the last row that starts at or before `address`; 0 if there is none.
-    std::uintptr_t search(std::uintptr_t base, std::uintptr_t table, std::uint64_t count,
-                          std::uintptr_t address) noexcept {
-        std::uintptr_t best = 0;
-        while (count > 0) {
-            std::uint64_t const half = count / 2;
-            table_row row{};
-            if (!budget_.spend() || !memory_.read(table + half * sizeof(row), row)) return 0;
-            if (base + static_cast<std::uintptr_t>(std::intptr_t{row.code}) <= address) {
-                best = base + static_cast<std::uintptr_t>(std::intptr_t{row.entry});
-                table += (half + 1) * sizeof(row);
-                count -= half + 1;
-            } else {
-                count = half;
-            }
+    std::uintptr_t search(module_info const& module, std::uintptr_t address) noexcept {
+        auto const key = static_cast<std::int64_t>(address - header_.at);
+        std::uint64_t begin = 0;  // the row looked for is in front of one of these, or of `end`
+        std::uint64_t end = header_.count;
+        if (!near_page(module, key, begin, end)) return 0;
+        // All that is left lies side by side.
+        if (!budget_.spend() || !memory_.is_there(row_at(begin), (end - begin) * sizeof(table_row))) return 0;
+        while (begin < end) {
+            std::uint64_t const half = begin + (end - begin) / 2;
+            if (careful_reader::load<std::int32_t>(row_at(half)) <= key)
+                begin = half + 1;
+            else
+                end = half;
         }
-        return best;
+        table_row row{};
+        if (begin == 0 || !memory_.read(row_at(begin - 1), row)) return 0;
+        return header_.at + static_cast<std::uintptr_t>(std::intptr_t{row.entry});
+    }
+
+    // Narrows a long table down to a page's worth. Each page that is looked at costs a question, so it is guessed, as
+    // rows are spread evenly, more or less; and every third time the table is halved, should they not be.
+    __attribute__((noinline)) bool near_page(module_info const& module, std::int64_t key, std::uint64_t& begin,
+                                             std::uint64_t& end) noexcept {
+        table_row row{};
+        if (end <= rows_in_page) return true;
+        if (!memory_.read(row_at(0), row)) return false;
+        std::int64_t const first = row.code;
+        // Of the two rows beside what is left; there is none behind it at first, and most tables lie behind all code.
+        std::int64_t low = first;
+        std::int64_t high = key < 0 ? 0 : static_cast<std::int64_t>(module.end - header_.at);
+        for (unsigned turn = 1; end - begin > rows_in_page; ++turn) {
+            std::uint64_t const left = end - begin;
+            std::uint64_t guess = left / 2;
+            if (turn == 1 || (turn % 3 != 0 && end != header_.count))
+                guess = part(left, key - low, high - low);
+            else if (turn == 2)
+                guess = part(begin, key - low, low - first);
+            if (guess >= left) guess = left - 1;
+            if (!budget_.spend() || !narrow_to_page(begin + guess, key, begin, end, low, high)) return false;
+        }
+        return true;
+    }
+
+    // The same part of `rows` as `distance` is of `whole`; any number if that cannot be.
+    static std::uint64_t part(std::uint64_t rows, std::int64_t distance, std::int64_t whole) noexcept {
+        if (distance < 0 || whole <= 0) return 0;
+        return rows * static_cast<std::uint64_t>(distance) / static_cast<std::uint64_t>(whole);
+    }
+
+    // To the rows of the page that holds row `at`, or to those behind or in front of them.
+    bool narrow_to_page(std::uint64_t at, std::int64_t key, std::uint64_t& begin, std::uint64_t& end, std::int64_t& low,
+                        std::int64_t& high) noexcept {
+        std::uintptr_t const in_page = row_at(at) % careful_reader::page_size;
+        std::uint64_t const before = in_page / sizeof(table_row);
+        std::uint64_t const behind = (careful_reader::page_size - in_page) / sizeof(table_row);
+        std::uint64_t const first = at - begin > before ? at - before : begin;
+        std::uint64_t const last = behind == 0 ? at : end - at > behind ? at + behind - 1 : end - 1;
+        table_row row{};
+        if (!memory_.read(row_at(first), row)) return false;
+        if (row.code > key) {
+            end = first;
+            high = row.code;
+            return true;
+        }
+        begin = first + 1;
+        low = row.code;
+        if (first == last) return true;
+        if (!memory_.read(row_at(last), row)) return false;
+        if (row.code > key) {
+            end = last;
+            high = row.code;
+        } else {
+            begin = last + 1;
+            low = row.code;
+        }
+        return true;
+    }
+
+    std::uintptr_t row_at(std::uint64_t number) const noexcept { return header_.rows + number * sizeof(table_row); }
+
+    // What almost every entry looks like, whose shared part is the one of the last: with one check for all of it.
+    bool read_ordinary(module_info const& module, std::uintptr_t record, frame_entry& entry) noexcept {
+        constexpr std::uint8_t relative_4_bytes = 0x1b;
+        constexpr std::uintptr_t size = 17;
+        if (shared_at_ == 0 || kept_.encoding != relative_4_bytes || !kept_.augmented || module.end - record < size ||
+            record % careful_reader::page_size > careful_reader::page_size - size ||
+            !memory_.is_known(record & careful_reader::page_mask) || !budget_.spend())
+            return false;
+        auto const length = careful_reader::load<std::uint32_t>(record);
+        auto const distance = careful_reader::load<std::uint32_t>(record + 4);
+        auto const begin = careful_reader::load<std::int32_t>(record + 8);
+        auto const augmentation = careful_reader::load<std::uint8_t>(record + 16);
+        if (length == 0xffff'ffff || length > module.end - record - 4 || length < 13U + augmentation ||
+            augmentation >= 0x80 || record + 4 - distance != shared_at_ || begin == 0)
+            return false;
+        entry = kept_;
+        entry.begin = record + 8 + static_cast<std::uintptr_t>(std::intptr_t{begin});
+        auto const bytes = careful_reader::load<std::int32_t>(record + 12);
+        entry.end = entry.begin + static_cast<std::uintptr_t>(std::intptr_t{bytes});
+        entry.own_code = record + size + augmentation;
+        entry.own_end = record + 4 + length;
+        return true;
     }
 
     bool scan(module_info const& module, std::uintptr_t record, std::uintptr_t address,
@@ -175,6 +262,7 @@ class eh_frame {
 
     bool read_entry(module_info const& module, std::uintptr_t record, frame_entry& entry) noexcept {
         if (!module.holds(record)) return false;
+        if (read_ordinary(module, record, entry)) return true;
         dwarf_cursor at{memory_, budget_, record, module.end};
         if (!open_record(at)) return false;
         std::uintptr_t const field = at.at();

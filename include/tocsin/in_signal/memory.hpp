@@ -71,12 +71,17 @@ class careful_reader {
     }
 
     bool read_bytes(std::uintptr_t address, void* to, std::size_t bytes) noexcept {
+        if (!is_there(address, bytes)) return false;
+        copy(address, static_cast<unsigned char*>(to), bytes);
+        return true;
+    }
+
+    bool is_there(std::uintptr_t address, std::size_t bytes) noexcept {
         if (bytes == 0) return true;
         std::uintptr_t const last = address + bytes - 1;
         if (last < address) return false;
         for (std::uintptr_t page = address & page_mask; page <= (last & page_mask); page += page_size)
             if (!page_readable(page)) return false;
-        copy(address, static_cast<unsigned char*>(to), bytes);
         return true;
     }
 

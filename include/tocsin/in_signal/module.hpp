@@ -139,6 +139,18 @@ inline module_info module_of(std::uintptr_t pc, careful_reader& memory) noexcept
     return own.found ? own : info;
 }
 
+// The same without bias and path, which nobody needs in order to unwind: the loader's record is not read for them.
+inline module_info tables_of(std::uintptr_t pc, careful_reader& memory) noexcept {
+    detail::found_object object{};
+    if (libc_finds_objects() && detail::find_object(reinterpret_cast<void*>(pc), &object) == 0) {
+        module_info const info{0, reinterpret_cast<std::uintptr_t>(object.map_start),
+                               reinterpret_cast<std::uintptr_t>(object.map_end),
+                               reinterpret_cast<std::uintptr_t>(object.eh_frame), "", true};
+        if (info.holds(pc) && info.holds(info.eh_frame_hdr)) return info;
+    }
+    return module_of(pc, memory);
+}
+
 inline module_info module_of(std::uintptr_t pc) noexcept {
     careful_reader memory;
     return module_of(pc, memory);

@@ -23,10 +23,6 @@ class row_finder {
     // Reads what belongs to objects.
     careful_reader& memory() noexcept { return tables_.memory(); }
 
-    module_info const& module_for(std::uintptr_t address) noexcept {
-        if (!module_.holds(address)) module_ = module_of(address, memory());
-        return module_;
-    }
 
     bool find_known(std::uintptr_t address, short_row& to) noexcept {
         return rows_ != nullptr && budget_.spend() && rows_->find(address, tag(address), to);
@@ -44,6 +40,11 @@ class row_finder {
     }
 
   private:
+    module_info const& module_for(std::uintptr_t address) noexcept {
+        if (!module_.holds(address)) module_ = tables_of(address, memory());
+        return module_;
+    }
+
     // Not where a trampoline may be.
     void keep(std::uintptr_t address) noexcept {
         short_row shorter;

@@ -114,16 +114,16 @@ class walker {
         if (row_.kind[back] == rule::undefined) return found::end_of_stack;
         std::uintptr_t cfa = 0;
         if (!frame_address(cfa)) return found::nothing;
-        if (!machine::return_is_column) {
-            next.set(machine::stack_register, cfa);
-            for (unsigned i = 0; i < machine::register_count; ++i) apply(i, cfa, next);
-            if (!next.knows(back)) return found::nothing;
-            next.pc = next.value[back];
-        } else {
-            next.set(machine::stack_register, cfa);
-            for (unsigned i = 0; i < back; ++i) apply(i, cfa, next);
-            if (row_.kind[back] == rule::same || !recover(back, cfa, next.pc)) return found::nothing;
-        }
+        next.set(machine::stack_register, cfa);
+        for (unsigned first = 0; first < machine::register_count; first += frame_row::kinds_in_word)
+            for (std::uint64_t left = row_.rules_from(first); left != 0;) {
+                unsigned const bit = static_cast<unsigned>(__builtin_ctzll(left)) & ~7U;
+                left &= ~(std::uint64_t{0xff} << bit);
+                apply(first + bit / 8, cfa, next);
+            }
+        if (!next.knows(back)) return found::nothing;
+        next.pc = next.value[back];
+        if (machine::return_is_column) next.forget(back);
         return entry_.signal_frame ? found::interrupted : found::caller;
     }
 
@@ -140,9 +140,10 @@ class walker {
     }
 
     void apply(unsigned number, std::uintptr_t cfa, registers& next) noexcept {
-        if (row_.kind[number] == rule::same) return;
         std::uintptr_t value = 0;
-        if (row_.kind[number] != rule::undefined && recover(number, cfa, value))
+        rule const kind = row_.kind[number];
+        if (kind == rule::saved_at ? stack_.read_near(cfa + row_.operand[number], value)
+                                   : recover(number, cfa, value))
             next.set(number, value);
         else
             next.forget(number);
@@ -153,8 +154,6 @@ class walker {
         std::uint64_t const operand = row_.operand[number];
         std::uintptr_t at = cfa + operand;
         switch (row_.kind[number]) {
-            case rule::saved_at:
-                return stack_.read(at, value);
             case rule::is_offset:
                 value = at;
                 return true;
@@ -210,7 +209,7 @@ class walker {
             return true;
         }
         if (!now_.knows(machine::stack_register)) return false;
-        unsigned const most_pushed = executable_in(finder_.module_for(now_.pc), now_.pc, headers_) ? 2 : 0;
+        unsigned const most_pushed = executable_in(module_of(now_.pc, headers_), now_.pc, headers_) ? 2 : 0;
         for (unsigned pushed = 0; pushed <= most_pushed; ++pushed) {
             std::uintptr_t const at = now_.sp() + pushed * sizeof(std::uintptr_t);
             std::uintptr_t back = 0;
