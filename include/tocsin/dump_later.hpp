@@ -32,21 +32,15 @@ namespace detail {
     "dump_later: a negative time", "dump_later: no time", "dump_later: not a number", "dump_later: too long a time"};
 
 // What it says, and where to.
-struct later_request {
-    posix::later_order* order;
-    int fd = 2;
-    char const* path = nullptr;
-
-    void take(repeated_t) noexcept { order->repeated = true; }
-    void take(exiting_t) noexcept { order->exiting = true; }
-    template <class Dump>
-    void take(Dump const& report) noexcept {
-        fd = report.target_fd;
-        path = report.target_path;
-        order->this_thread_only = report.only_this_thread;
-        order->writer = Dump::writer;
-    }
-};
+inline void take(posix::later_words& asked, repeated_t) noexcept { asked.repeated = true; }
+inline void take(posix::later_words& asked, exiting_t) noexcept { asked.exiting = true; }
+template <class Dump>
+void take(posix::later_words& asked, Dump const& report) noexcept {
+    asked.fd = report.target_fd;
+    asked.path = report.target_path;
+    asked.this_thread_only = report.only_this_thread;
+    asked.writer = Dump::writer;
+}
 
 template <class W>
 concept later_word = std::is_same_v<W, repeated_t> || std::is_same_v<W, exiting_t> || requires(W const& w) {
@@ -69,12 +63,11 @@ void dump_later(D const& time, Words... words) {
     if constexpr (fits && known) {
         auto const length = detail::whole_units<1'000'000>(time);
         if (failure const refused = posix::refusal(length.is, detail::later_words)) posix::fail(refused);
-        detail::later_request asked{::new (std::nothrow) posix::later_order};
-        if (asked.order == nullptr) posix::fail({ENOMEM, "operator new", 0});
-        asked.order->microseconds = length.count;
-        asked.order->writer = &in_signal::write_report<in_signal::text_form>;
-        (asked.take(words), ...);
-        if (failure const refused = posix::arm_later_dump(asked.order, asked.fd, asked.path)) posix::fail(refused);
+        posix::later_words asked;
+        asked.microseconds = length.count;
+        asked.writer = &in_signal::write_report<in_signal::text_form>;
+        (detail::take(asked, words), ...);
+        if (failure const refused = posix::arm_later_dump(asked)) posix::fail(refused);
     }
 }
 

@@ -141,14 +141,15 @@ class environment_rows {
     }
 
     int arm() const noexcept {
-        auto* const order = ::new (std::nothrow) posix::later_order;
-        if (order == nullptr) return ENOMEM;
-        order->microseconds = said_.microseconds;
-        order->repeated = said_.repeated;
-        order->exiting = said_.exiting;
-        order->this_thread_only = said_.this_thread_only;
-        order->writer = in_signal::chosen_writer;
-        return posix::arm_later_dump(order, said_.fd, path()).errno_code;
+        posix::later_words asked;
+        asked.microseconds = said_.microseconds;
+        asked.repeated = said_.repeated;
+        asked.exiting = said_.exiting;
+        asked.this_thread_only = said_.this_thread_only;
+        asked.writer = in_signal::chosen_writer;
+        asked.fd = said_.fd;
+        asked.path = path();
+        return posix::arm_later_dump(asked).errno_code;
     }
 
     void note(char const* word, int refused) noexcept {
