@@ -73,17 +73,28 @@ bool start_thread(void* (*run)(void*), void* argument) {
     return started;
 }
 
+void list_threads() {
+    threads.clear();
+    int const self = in_signal::gettid();
+    in_signal::each_task([self](int thread) {
+        if (thread != self) threads.push_back(thread);
+    });
+}
+
+// Until all of them wait again: who has been signalled is on the way back for a while after its answer, and would be
+// somebody else's price.
+void settle() {
+    for (int const thread : threads)
+        while (!in_signal::where_it_waits(thread).known) ::usleep(500);
+}
+
 // As many as that, those that are there included; fewer where the system refuses.
 void park_threads(unsigned wanted) {
     unsigned started = parked;
     while (started < wanted && start_thread([](void*) -> void* { return park_at(12), nullptr; }, nullptr)) ++started;
     while (parked < started) ::usleep(500);
     ::usleep(20'000);
-    threads.clear();
-    int const self = in_signal::gettid();
-    in_signal::each_task([self](int thread) {
-        if (thread != self) threads.push_back(thread);
-    });
+    list_threads();
 }
 
 // The floor: a real-time signal to each, which stores its own frames into a slot and counts down.
@@ -129,6 +140,7 @@ void install_by_hand() {
 }
 
 double signalled_by_hand() {
+    settle();
     double const start = wall_clock();
     slots.resize(threads.size());
     __atomic_store_n(&left, static_cast<std::uint32_t>(threads.size()), __ATOMIC_SEQ_CST);
@@ -145,44 +157,58 @@ double signalled_by_hand() {
 
 std::size_t least_frames;
 
+// Each of the threads, which are known: the list of them is a part of its own.
 template <class Capture>
 double captured(Capture capture_one) {
     static in_signal::stack stack;
-    int const self = in_signal::gettid();
+    settle();
+    int const tasks = ::open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     double const start = wall_clock();
-    std::size_t count = 0;
     least_frames = 1000;
-    in_signal::each_task([&](int thread, int tasks) {
-        if (thread == self) return;
+    for (int const thread : threads) {
         capture_one(thread, tasks, stack);
         least_frames = std::min(least_frames, static_cast<std::size_t>(stack.walked.frames));
-        ++count;
-    });
-    return (wall_clock() - start) / 1000 / static_cast<double>(count);
+    }
+    double const taken = wall_clock() - start;
+    ::close(tasks);
+    return taken / 1000 / static_cast<double>(threads.size());
 }
 
 constexpr std::uint64_t patience = 1'000'000'000;
 
 in_signal::table& table() { return *in_signal::the_table.load(); }
+in_signal::capture_desk& desk() { return in_signal::desk_of(table())->captures; }
 
 double passive() {
-    in_signal::desk_of(table())->captures.rows.begin_pass();
+    desk().rows.begin_pass();
     return captured([](int thread, int tasks, in_signal::stack& to) {
-        in_signal::capture(table(), in_signal::desk_of(table())->captures, thread, 64, patience, to, tasks);
+        in_signal::capture(table(), desk(), thread, 64, patience, to, tasks);
     });
 }
+
+// As a report asks the threads that run.
 double signalled() {
-    in_signal::desk_of(table())->captures.rows.begin_pass();
-    return captured([](int thread, int, in_signal::stack& to) {
-        in_signal::capture_by_signal(table(), in_signal::desk_of(table())->captures, thread, 64, patience, to);
-    });
+    static in_signal::stack stack;
+    settle();
+    double const start = wall_clock();
+    desk().rows.begin_pass();
+    least_frames = 1000;
+    auto const look = [](int) { least_frames = std::min<std::size_t>(least_frames, stack.walked.frames); };
+    std::uint64_t const deadline = in_signal::monotonic() + patience;
+    for (int const thread : threads) {
+        if (desk().asked == in_signal::most_asked) in_signal::collect_all(desk(), stack, look);
+        stack.walked = {};
+        in_signal::ask_for_stack(table(), desk(), thread, 64, deadline, stack);
+    }
+    in_signal::collect_all(desk(), stack, look);
+    return (wall_clock() - start) / 1000 / static_cast<double>(threads.size());
 }
 
 // What reading a thread asks of /proc, and nothing else.
 double proc_alone() {
     return captured([](int thread, int tasks, in_signal::stack& to) {
-        in_signal::waiting_place const place{thread, tasks};
-        to.walked.frames = place.look().known && place.look().known ? 1000 : 0;
+        in_signal::waiting_place place{thread, tasks};
+        to.walked.frames = place.look().known && place.still() ? 1000 : 0;
     });
 }
 
@@ -228,9 +254,8 @@ void scale(unsigned count, int times) {
     all.row(row, "us").floor("signal and frame-pointer walk by hand", signalled_by_hand);
     all.part("reading the list of threads", enumeration);
     all.part("/proc/self/task/N/syscall opened, read twice, closed", proc_alone);
-    all.ours("waiting threads read, not signalled", target::times(1.1), passive, "0 system calls disturbed");
-    // one after another, it is the wake-ups that are measured: not for minutes
-    if (count <= 1'000) all.ours("each signalled in its turn", {}, signalled, "what running threads need");
+    all.ours("signalled, many at once", target::times(1.1), signalled, "what threads that run need");
+    all.ours("waiting threads read, not signalled", {}, passive, "0 system calls disturbed");
     all.run();
     print_point("capture", "each of so many threads", count,
                 all.median_of("signal and frame-pointer walk by hand"), "us", growth::any, "by hand");
@@ -265,8 +290,9 @@ void named() {
         dump(null);
         return (wall_clock() - start) / 1e6;
     });
-    all.row("raw", "ms").ours("capture of all", target::at_most(2), [] {
-        return passive() * 100 / 1000;
+    list_threads();
+    all.row("raw", "ms").ours("list and capture of all", target::at_most(2), [] {
+        return (enumeration() + passive()) * 100 / 1000;
     });
     all.run();
     result shown{"dump of 100 threads", "system calls disturbed by all these dumps", "dump(fd)", role::ours,

@@ -19,6 +19,7 @@
 #include "support/catch.hpp"
 #include "support/child.hpp"
 #include "support/report_text.hpp"
+#include "support/signals.hpp"
 
 using namespace tocsin;
 using in_signal::stack;
@@ -257,10 +258,11 @@ TEST_CASE("an answer that comes too late finds its place taken away, and the nex
     in_child([] {
         setup here;
         auto& request = here.desk().requests[0];
+        auto const& answer = here.desk().answers[0];
         int const number = here.in->reserved_signal.load();
         request.thread.store(test::thread_id());
         ::raise(number);  // nothing was asked
-        require_in_child(request.state.load() == in_signal::request_free && request.result.walked.frames == 0);
+        require_in_child(request.state.load() == in_signal::request_free && answer.walked.frames == 0);
         request.limit = 8;
         request.state.store(in_signal::request_asked);
         request.thread.store(1);
@@ -268,8 +270,109 @@ TEST_CASE("an answer that comes too late finds its place taken away, and the nex
         require_in_child(request.state.load() == in_signal::request_asked);
         request.thread.store(test::thread_id());
         ::raise(number);
-        require_in_child(request.state.load() == in_signal::request_answered && request.result.walked.frames > 1);
-        require_in_child(in_signal::free_request(here.desk()) == &request);  // nobody came to fetch it
+        require_in_child(request.state.load() == in_signal::request_answered && answer.walked.frames > 1);
+        int const finds_it_first = in_signal::capture_requests;
+        require_in_child(in_signal::free_request(here.desk(), finds_it_first) != &request);  // to be collected
+        request.thread.store(0);
+        require_in_child(in_signal::free_request(here.desk(), finds_it_first) == &request);  // nobody came to fetch it
+    });
+}
+
+namespace {
+
+// Asks a thread, whatever it does, and does not wait.
+bool ask(setup& here, int thread, std::uint64_t deadline) {
+    here.result.walked = {};
+    return in_signal::ask_for_stack(*here.in, here.desk(), thread, 64, deadline, here.result) != nullptr;
+}
+
+std::atomic<unsigned> deaf_threads{0};
+
+void run_deaf() {
+    block_everything();
+    ++deaf_threads;
+    run_here();
+}
+
+}  // namespace
+
+TEST_CASE("threads that are asked together answer each with its own stack", "[capture]") {
+    in_child([] {
+        setup here;
+        int running[3];
+        for (int& each : running) {
+            start(run_here, false);
+            each = worker;
+        }
+        for (int turn = 0; turn < 50; ++turn) {
+            for (int const each : running) require_in_child(ask(here, each, in_signal::monotonic() + 10 * second));
+            require_in_child(here.desk().asked == 3);
+            unsigned seen = 0;
+            in_signal::collect_all(here.desk(), here.result, [&](int thread) {
+                for (unsigned i = 0; i < 3; ++i) seen |= (thread == running[i] ? 1U : 0U) << i;
+                require_in_child(here.result.source == stack_source::signalled);
+                if (turn > 0) require_in_child(here.in_function(0, run_here));  // or on the way there
+            });
+            require_in_child(seen == 7 && here.desk().asked == 0 && here.requests_are_free());
+        }
+    });
+}
+
+TEST_CASE("threads that are asked together and do not answer take their time once", "[capture]") {
+    in_child([] {
+        setup here;
+        constexpr unsigned count = 12;
+        std::uint64_t const time = second / 5;
+        int deaf[count];
+        for (int& each : deaf) {
+            start(run_deaf, false);
+            each = worker;
+        }
+        test::until([] { return deaf_threads == count; });
+        std::uint64_t const begin = in_signal::monotonic();
+        for (int const each : deaf) require_in_child(ask(here, each, begin + time));
+        unsigned silent = 0;
+        in_signal::collect_all(here.desk(), here.result, [&](int) {
+            if (here.result.source == stack_source::no_answer && here.result.walked.frames == 0) ++silent;
+        });
+        std::uint64_t const taken = in_signal::monotonic() - begin;
+        require_in_child(silent == count && here.requests_are_free());
+        require_in_child(taken >= time && taken < count * time);
+    });
+}
+
+TEST_CASE("what was seen of a thread before it was asked is there if it does not answer", "[capture]") {
+    in_child([] {
+        setup here;
+        start(run_deaf, false);
+        test::until([] { return deaf_threads == 1; });
+        here.result.walked = {};
+        here.result.walked.frames = 2;
+        here.result.frames[1].pc = 4711;
+        auto* const asked = in_signal::ask_for_stack(*here.in, here.desk(), worker, 64, 0, here.result);
+        require_in_child(asked != nullptr);
+        here.result.frames[1].pc = 0;  // by the stacks of other threads
+        in_signal::collect(here.desk(), *asked, here.result);
+        require_in_child(here.result.source == stack_source::moved && here.result.walked.frames == 2);
+        require_in_child(here.result.frames[1].pc == 4711);
+    });
+}
+
+TEST_CASE("who does not come to an end with its answer is given up and keeps its place", "[capture]") {
+    in_child([] {
+        setup here;
+        start(run_deaf, false);
+        test::until([] { return deaf_threads == 1; });
+        auto* const asked = in_signal::ask_for_stack(*here.in, here.desk(), worker, 64, 0, here.result);
+        require_in_child(asked != nullptr);
+        asked->state.store(in_signal::request_answering);
+        in_signal::collect(here.desk(), *asked, here.result);
+        require_in_child(here.result.source == stack_source::no_answer && here.result.walked.frames == 0);
+        require_in_child(in_signal::free_request(here.desk(), worker) != asked);
+        in_signal::forget_requests(here.desk());
+        require_in_child(in_signal::free_request(here.desk(), worker) != asked);
+        asked->state.store(in_signal::request_answered);
+        require_in_child(in_signal::free_request(here.desk(), worker) == asked);
     });
 }
 

@@ -131,6 +131,35 @@ TEST_CASE("files of threads are the same from the list's descriptor as by their 
     CHECK(seen >= 2);
 }
 
+TEST_CASE("a thread that waits in the same place with another argument has gone on", "[tasks]") {
+    int wakes[2];
+    REQUIRE(::pipe(wakes) == 0);
+    std::atomic<int> id{0};
+    std::thread other{[&] {
+        id = test::thread_id();
+        char to;
+        for (std::size_t i = 0; i < 2; ++i) (void)!::syscall(SYS_read, wakes[0], &to, i + 1);
+    }};
+    while (id == 0) ::sched_yield();
+    test::until_asleep(id);
+    in_signal::waiting_place place{id};
+    CHECK_FALSE(place.still());  // nobody has looked
+    in_signal::waiting_at const before = place.look();
+    CHECK(place.still());
+    CHECK(place.still());
+    CHECK(::write(wakes[1], "1", 1) == 1);
+    in_signal::waiting_at after;
+    while (place.still() || !(after = in_signal::where_it_waits(id)).known) ::sched_yield();
+    CHECK(after.pc == before.pc);
+    CHECK(after.sp == before.sp);
+    CHECK_FALSE(place.still());
+    CHECK(::write(wakes[1], "2", 1) == 1);
+    other.join();
+    CHECK_FALSE(place.still());
+    ::close(wakes[0]);
+    ::close(wakes[1]);
+}
+
 TEST_CASE("without descriptors the threads cannot be listed, and nobody is visited", "[tasks]") {
     auto subject = child::run([] {
         rlimit const none{0, 0};

@@ -30,6 +30,7 @@ class report {
         late_for_captures_ = start + capture_budget;
         desk_.names.clear(start + naming_budget);
         desk_.captures.rows.begin_pass();
+        forget_requests(desk_.captures);
         find_program();
         find_overflow_of_stack();
         Form::title(sheet_);
@@ -118,6 +119,7 @@ class report {
             if (thread != main && thread != first && !clock) show_other(thread, self, tasks);
         });
         if (listed != 0) show_recorded(first, self);
+        show_asked();
         for (std::uint32_t i = 0; i < desk_.groups.count(); ++i) show_group(desk_.groups.group(i));
         return listed;
     }
@@ -132,10 +134,21 @@ class report {
         }
     }
 
-    // At once, or with its group.
+    // At once, or with its group. Who has been asked is shown when many have been: all of them have the same time to
+    // answer, and those that do not answer take it once.
     void show_other(int thread, int self, int tasks = AT_FDCWD) noexcept {
-        if (!step(desk_, 0, [&]() noexcept { capture_other(thread, self, tasks); }))
+        if (desk_.captures.asked == most_asked) show_asked();
+        bool asked = false;
+        if (!step(desk_, 0, [&]() noexcept { asked = capture_other(thread, self, tasks); }))
             desk_.current.source = stack_source::no_answer;
+        if (!asked) show_current(thread, self, tasks);
+    }
+
+    void show_asked() noexcept {
+        collect_all(desk_.captures, desk_.current, [this](int thread) noexcept { show_current(thread, 0); });
+    }
+
+    void show_current(int thread, int self, int tasks = AT_FDCWD) noexcept {
         bool const has_stack = desk_.current.source <= stack_source::moved;
         thread_view shown{thread, false, thread == self, desk_.current.source, nullptr, 0};
         shown.crash = thread == self ? nullptr : desk_.waiting.of_thread(thread);
@@ -148,19 +161,21 @@ class report {
         out_.flush();
     }
 
-    void capture_other(int thread, int self, int tasks) noexcept {
+    // True if it has been asked.
+    bool capture_other(int thread, int self, int tasks) noexcept {
         stack& to = desk_.current;
         to.source = stack_source::no_answer;
         to.walked = {};
-        if (thread == self) return capture_first(thread, true);
+        if (thread == self) return capture_first(thread, true), false;
         if (crash_note const* const crash = desk_.waiting.of_thread(thread)) {
             careful_reader memory;
             to.walked = unwind(crash->from, to.frames, frames_, memory, &desk_.captures.rows);
             to.source = stack_source::signalled;
-            return;
+            return false;
         }
         bool const hurry = monotonic() > late_for_captures_;
-        capture(in_, desk_.captures, thread, frames_, hurry ? 0 : capture_patience, to, tasks);
+        std::uint64_t const patience = hurry ? 0 : capture_patience;
+        return begin_capture(in_, desk_.captures, thread, frames_, patience, to, tasks) != nullptr;
     }
 
     void show_group(stack_group const& group) noexcept {

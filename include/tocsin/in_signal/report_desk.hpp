@@ -59,10 +59,8 @@ inline void forget_report(report_desk& desk) noexcept {
     desk.steps = {};
     desk.words.thread.store(0);
     desk.waiting.clear();
-    for (capture_request& each : desk.captures.requests) {
-        each.thread.store(0);
-        each.state.store(request_free);
-    }
+    for (capture_request& each : desk.captures.requests) each.state.store(request_free);
+    forget_requests(desk.captures);
 }
 
 }  // namespace tocsin::in_signal

@@ -110,15 +110,26 @@ class waiting_place {
     waiting_place(waiting_place const&) = delete;
     waiting_place& operator=(waiting_place const&) = delete;
 
-    waiting_at look() const noexcept {
-        char text[256];
-        long const got = fd_ >= 0 ? pread(fd_, text, sizeof text - 1, 0) : 0;
-        text[got > 0 ? got : 0] = '\0';
-        return parse_where_it_waits(text);
+    waiting_at look() noexcept {
+        size_ = read_into(text_);
+        text_[size_] = '\0';
+        return parse_where_it_waits(text_);
+    }
+    // Looks once more: true if it says what look() saw, the call with all its arguments.
+    bool still() const noexcept {
+        char now[sizeof text_];
+        return size_ != 0 && read_into(now) == size_ && __builtin_memcmp(now, text_, size_) == 0;
     }
 
   private:
+    std::size_t read_into(char (&to)[256]) const noexcept {
+        long const got = fd_ >= 0 ? pread(fd_, to, sizeof to - 1, 0) : 0;
+        return got > 0 ? static_cast<std::size_t>(got) : 0;
+    }
+
     int fd_;
+    std::size_t size_ = 0;
+    char text_[256];
 };
 
 inline waiting_at where_it_waits(int thread) noexcept { return waiting_place{thread}.look(); }
