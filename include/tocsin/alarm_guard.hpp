@@ -7,13 +7,12 @@
 // lives the alarms around it wait. Use `timer` where that is too little.
 #pragma once
 
-#include <type_traits>
-
 #include <tocsin/duration.hpp>
 #include <tocsin/error.hpp>
 #include <tocsin/posix/duration_refusal.hpp>
 #include <tocsin/posix/process_timer.hpp>
 #include <tocsin/posix/refusal.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 
@@ -40,7 +39,7 @@ class alarm_guard {
 
     // Reports into `ec` instead: 0 for success, else an errno. A guard that failed is empty and converts to false.
     template <class ErrorCode, detail::duration D>
-        requires std::is_assignable_v<ErrorCode&, int>
+        requires detail::error_place<ErrorCode>
     [[nodiscard]] alarm_guard(ErrorCode& ec, D const& after) noexcept { ec = open(after).errno_code; }
 
     // False if the alarm could not be set.

@@ -2,8 +2,6 @@
 // `call(f)`: any callable, on the dispatcher thread.
 #pragma once
 
-#include <type_traits>
-
 #include <tocsin/delivery.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/deferred.hpp>
@@ -35,7 +33,7 @@ struct call_t {
     F function;
 
     void run(delivery const& what) {
-        if constexpr (std::is_invocable_v<F&, delivery const&>)
+        if constexpr (detail::callable<F, delivery const&>)
             function(what);
         else
             function();
@@ -49,7 +47,7 @@ struct call_t {
 // then that f takes. Under a watchdog f runs on another thread, so that a stuck dispatcher does not hold it.
 template <class F>
 constexpr auto call(F f) {
-    constexpr bool fits = std::is_invocable_v<F&, delivery const&> || std::is_invocable_v<F&>;
+    constexpr bool fits = detail::callable<F, delivery const&> || detail::callable<F>;
     static_assert(fits, "tocsin: the function of call(f) is called as f() or f(delivery const&); give it "
                         "such a shape");
     if constexpr (fits)

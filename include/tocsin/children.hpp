@@ -16,11 +16,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <type_traits>
 #include <utility>
 
 #include <tocsin/error.hpp>
 #include <tocsin/posix/refusal.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 
@@ -91,7 +91,7 @@ class child_watch {
     }
     // Reports into `ec` instead: 0 for success, else an errno.
     template <class ErrorCode>
-        requires std::is_assignable_v<ErrorCode&, int>
+        requires detail::error_place<ErrorCode>
     child_watch(ErrorCode& ec, pid_t pid) noexcept {
         ec = open(pid).errno_code;
     }

@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <signal.h>
 
-#include <type_traits>
-
 #include <tocsin/delivery.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/safe_point.hpp>
@@ -21,7 +19,7 @@ namespace detail {
 // Calls f(what) or f(), whichever it can be called as.
 template <class F>
 void call_with(F& function, delivery const& what) {
-    if constexpr (std::is_invocable_v<F&, delivery const&>)
+    if constexpr (callable<F, delivery const&>)
         function(what);
     else
         function();
@@ -92,7 +90,7 @@ struct defer_t {
     // and must not throw; `redeliver` lets the previous disposition have it.
     template <class Orphan>
     constexpr auto on_orphaned(Orphan g) && {
-        constexpr bool fits = std::is_invocable_v<Orphan&, delivery const&> || std::is_invocable_v<Orphan&>;
+        constexpr bool fits = detail::callable<Orphan, delivery const&> || detail::callable<Orphan>;
         static_assert(fits, "tocsin: the function of on_orphaned(g) is called as g() or g(delivery const&); give it "
                             "such a shape");
         if constexpr (fits)
@@ -106,7 +104,7 @@ struct defer_t {
 // when it does. An exception leaves check(); what had not run yet stays pending.
 template <class F>
 constexpr auto defer(F f) {
-    constexpr bool fits = std::is_invocable_v<F&, delivery const&> || std::is_invocable_v<F&>;
+    constexpr bool fits = detail::callable<F, delivery const&> || detail::callable<F>;
     static_assert(fits, "tocsin: the function of defer(f) is called as f() or f(delivery const&); give it "
                         "such a shape");
     if constexpr (fits)

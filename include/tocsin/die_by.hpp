@@ -8,8 +8,6 @@
 
 #include <signal.h>
 
-#include <type_traits>
-
 #include <tocsin/in_signal/system.hpp>
 #include <tocsin/signal_set.hpp>
 

@@ -3,11 +3,11 @@
 #pragma once
 
 #include <new>
-#include <type_traits>
 
 #include <tocsin/in_signal/report_text.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/reporter.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 
@@ -22,7 +22,7 @@ struct form_word {
 namespace detail {
 
 template <class W>
-concept form_of_report = requires { typename W::form; } && std::is_same_v<W, form_word<typename W::form>>;
+concept form_of_report = requires { typename W::form; } && same<W, form_word<typename W::form>>;
 
 }  // namespace detail
 

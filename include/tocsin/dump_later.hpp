@@ -9,14 +9,13 @@
 
 #include <errno.h>
 
-#include <type_traits>
-
 #include <tocsin/duration.hpp>
 #include <tocsin/error.hpp>
 #include <tocsin/in_signal/report_text.hpp>
 #include <tocsin/posix/duration_refusal.hpp>
 #include <tocsin/posix/later_dump.hpp>
 #include <tocsin/posix/refusal.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 
@@ -43,7 +42,7 @@ void take(posix::later_words& asked, Dump const& report) noexcept {
 }
 
 template <class W>
-concept later_word = std::is_same_v<W, repeated_t> || std::is_same_v<W, exiting_t> || requires(W const& w) {
+concept later_word = one_of<W, repeated_t, exiting_t> || requires(W const& w) {
     w.target_fd;
     w.target_path;
     w.only_this_thread;

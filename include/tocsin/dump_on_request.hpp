@@ -17,12 +17,12 @@
 #include <errno.h>
 
 #include <new>
-#include <type_traits>
 
 #include <tocsin/error.hpp>
 #include <tocsin/in_signal/report_text.hpp>
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/posix/request_watch.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 
@@ -77,7 +77,7 @@ class [[nodiscard]] dump_on_request {
     explicit dump_on_request(char const* path, Words... words) {
         constexpr bool known = (detail::request_word<Words> && ...);
         static_assert(known, "tocsin: dump_on_request takes a path, request_file, without_signals and dump_threads");
-        constexpr bool by_file = (std::is_same_v<Words, request_file_t> || ...);
+        constexpr bool by_file = detail::one_of<request_file_t, Words...>;
         constexpr bool directed = (detail::is_directed<Words> || ...);
         static_assert(by_file || !directed,
                       "tocsin: a report goes to whoever asks at the socket; say request_file for another place");

@@ -7,7 +7,8 @@
 #pragma once
 
 #include <cstdint>
-#include <type_traits>
+
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 
@@ -22,8 +23,8 @@ inline constexpr std::uint64_t longest_duration = ~std::uint64_t{0} >> 1;
 template <class D>
 concept duration = requires(D const& d) {
     d.count();
-    requires std::is_convertible_v<decltype(D::period::num), long long>;
-    requires std::is_convertible_v<decltype(D::period::den), long long>;
+    accept<long long>(D::period::num);
+    accept<long long>(D::period::den);
 };
 
 // A point of time on a clock that can be asked for the current one, such as std::chrono's.
@@ -82,13 +83,13 @@ constexpr units magnitude(Rep const& of) noexcept {
         static_cast<std::uint64_t>(static_cast<wide>(longest_duration) * ASecond / 1'000'000'000);
     bool const negative = of < Rep{};
     if (!negative && !(of >= Rep{})) return {0, length::not_a_number};
-    if constexpr (std::is_integral_v<Rep>) {
-        using number = std::conditional_t<(sizeof(Rep) > sizeof(std::uint64_t)), wide, std::uint64_t>;
+    if constexpr (whole<Rep>) {
+        using number = chosen<(sizeof(Rep) > sizeof(std::uint64_t)), wide, std::uint64_t>;
         auto const count = negative ? number{0} - static_cast<number>(of) : static_cast<number>(of);
         if (count > ~std::uint64_t{0}) return {longest, length::too_long};
         return count_units(static_cast<std::uint64_t>(count), num, den, ASecond, longest);
     } else {
-        using real = std::conditional_t<std::is_floating_point_v<Rep>, Rep, long double>;
+        using real = chosen<fractional<Rep>, Rep, long double>;
         constexpr wide common = greatest_divisor(static_cast<wide>(num) * ASecond, den);
         constexpr auto times = static_cast<real>(static_cast<wide>(num) * ASecond / common);
         constexpr auto parts = static_cast<real>(den / common);
@@ -126,13 +127,13 @@ class time_left {
 
     // Of integers, only those that count nanoseconds: what is coarser would have to drop something.
     template <detail::duration D>
-        requires(std::is_constructible_v<D, typename D::rep> &&
-                 (std::is_floating_point_v<typename D::rep> ||
+        requires(__is_constructible(D, typename D::rep) &&
+                 (detail::fractional<typename D::rep> ||
                   (D::period::num == 1 && D::period::den == period::den &&
                    sizeof(typename D::rep) >= sizeof(rep))))
     constexpr operator D() const noexcept {
         using target = typename D::rep;
-        if constexpr (std::is_floating_point_v<target>)
+        if constexpr (detail::fractional<target>)
             return D{static_cast<target>(nanoseconds_) / static_cast<target>(period::den) *
                      static_cast<target>(D::period::den) / static_cast<target>(D::period::num)};
         else

@@ -7,13 +7,12 @@
 // and while one lives those around it wait. Use `timer` where that is too little.
 #pragma once
 
-#include <type_traits>
-
 #include <tocsin/duration.hpp>
 #include <tocsin/error.hpp>
 #include <tocsin/posix/duration_refusal.hpp>
 #include <tocsin/posix/process_timer.hpp>
 #include <tocsin/posix/refusal.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 
@@ -54,12 +53,12 @@ class interval_timer {
 
     // Reports into `ec` instead: 0 for success, else an errno. A timer that failed is empty and converts to false.
     template <class ErrorCode, detail::duration Value>
-        requires std::is_assignable_v<ErrorCode&, int>
+        requires detail::error_place<ErrorCode>
     [[nodiscard]] interval_timer(ErrorCode& ec, Value const& value) noexcept {
         ec = open(value, time_left{}).errno_code;
     }
     template <class ErrorCode, detail::duration Value, detail::duration Interval>
-        requires std::is_assignable_v<ErrorCode&, int>
+        requires detail::error_place<ErrorCode>
     [[nodiscard]] interval_timer(ErrorCode& ec, Value const& value, Interval const& interval) noexcept {
         ec = open(value, interval).errno_code;
     }

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include <new>
-#include <type_traits>
 
 #include <tocsin/error.hpp>
 #include <tocsin/in_signal/module.hpp>
@@ -19,6 +18,7 @@
 #include <tocsin/posix/inherited.hpp>
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/signal_set.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 
@@ -140,7 +140,7 @@ namespace detail {
 
 // Reports into `ec` instead: 0 for success, else an errno, and the answer has signal 0.
 template <class ErrorCode>
-    requires std::is_assignable_v<ErrorCode&, int>
+    requires detail::error_place<ErrorCode>
 [[gnu::visibility("hidden")]] inline live_disposition query(ErrorCode& ec, int signal) {
     live_disposition answer;
     ec = detail::ask(signal, answer).errno_code;

@@ -21,13 +21,12 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#include <type_traits>
-
 #include <tocsin/error.hpp>
 #include <tocsin/posix/pidfd.hpp>
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/posix/thread_start.hpp>
 #include <tocsin/signal_set.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 
@@ -206,7 +205,7 @@ failure send(To const& to, int signal, payload const& with) noexcept {
 }
 
 template <class To>
-concept sendable = target<To> || std::is_same_v<To, process_group>;
+concept sendable = target<To> || same<To, process_group>;
 
 inline void fail_unless_sent(failure const& refused) {
     if (refused) posix::fail(refused);
@@ -242,20 +241,20 @@ inline void send_to_group(process_ref const& leader, int signal) {
 
 // Report into `ec` instead: 0 for success, else an errno.
 template <class ErrorCode>
-    requires std::is_assignable_v<ErrorCode&, int>
+    requires detail::error_place<ErrorCode>
 void send_signal(ErrorCode& ec, pid_t to, int signal) {
     ec = detail::send(detail::numbered_process{to}, signal).errno_code;
 }
 template <class ErrorCode, detail::sendable To>
-    requires std::is_assignable_v<ErrorCode&, int>
+    requires detail::error_place<ErrorCode>
 void send_signal(ErrorCode& ec, To const& to, int signal) { ec = detail::send(to, signal).errno_code; }
 template <class ErrorCode>
-    requires std::is_assignable_v<ErrorCode&, int>
+    requires detail::error_place<ErrorCode>
 void send_value(ErrorCode& ec, pid_t to, int signal, detail::payload value) {
     ec = detail::send(detail::numbered_process{to}, signal, value).errno_code;
 }
 template <class ErrorCode, detail::sendable To>
-    requires std::is_assignable_v<ErrorCode&, int>
+    requires detail::error_place<ErrorCode>
 void send_value(ErrorCode& ec, To const& to, int signal, detail::payload value) {
     ec = detail::send(to, signal, value).errno_code;
 }

@@ -9,14 +9,13 @@
 #include <errno.h>
 #include <time.h>
 
-#include <type_traits>
-
 #include <tocsin/duration.hpp>
 #include <tocsin/error.hpp>
 #include <tocsin/posix/duration_refusal.hpp>
 #include <tocsin/posix/moment.hpp>
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/posix/timer.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 
@@ -94,7 +93,7 @@ void sleep_for(D const& length) {
 
 // Reports into `ec` instead: 0 for success, else an errno.
 template <class ErrorCode, detail::duration D>
-    requires std::is_assignable_v<ErrorCode&, int>
+    requires detail::error_place<ErrorCode>
 void sleep_for(ErrorCode& ec, D const& length) { ec = detail::sleep_length(length).errno_code; }
 
 // Sleeps until the point's own clock says that it has come; returns at once if it has. Any clock of std::chrono, or
@@ -105,7 +104,7 @@ void sleep_until(P const& until) {
 }
 
 template <class ErrorCode, detail::time_point P>
-    requires std::is_assignable_v<ErrorCode&, int>
+    requires detail::error_place<ErrorCode>
 void sleep_until(ErrorCode& ec, P const& until) { ec = detail::sleep_point(until).errno_code; }
 
 }  // namespace tocsin

@@ -8,14 +8,13 @@
 // In a forked child timers are disarmed (POSIX, fork), until start() makes one of the child's own; exec ends them.
 #pragma once
 
-#include <type_traits>
-
 #include <tocsin/duration.hpp>
 #include <tocsin/error.hpp>
 #include <tocsin/posix/duration_refusal.hpp>
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/posix/timer.hpp>
 #include <tocsin/signal.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 
@@ -62,10 +61,10 @@ class startable {
 
     // Reports into `ec` instead: 0 for success, else an errno.
     template <class ErrorCode, duration Value>
-        requires std::is_assignable_v<ErrorCode&, int>
+        requires detail::error_place<ErrorCode>
     void start(ErrorCode& ec, Value const& value) noexcept { ec = set(value, time_left{}).errno_code; }
     template <class ErrorCode, duration Value, duration Interval>
-        requires std::is_assignable_v<ErrorCode&, int>
+        requires detail::error_place<ErrorCode>
     void start(ErrorCode& ec, Value const& value, Interval const& interval) noexcept {
         ec = set(value, interval).errno_code;
     }
@@ -156,13 +155,13 @@ class timer : public detail::startable<posix::signal_timer, detail::signal_timer
 
     // Reports into `ec` instead: 0 for success, else an errno. A timer that failed is empty and converts to false.
     template <class ErrorCode, detail::duration Value>
-        requires std::is_assignable_v<ErrorCode&, int>
+        requires detail::error_place<ErrorCode>
     [[nodiscard]] timer(ErrorCode& ec, int signal, Value const& value,
                         timer_options const& options = {}) noexcept {
         ec = make(signal, options, value, time_left{}).errno_code;
     }
     template <class ErrorCode, detail::duration Value, detail::duration Interval>
-        requires std::is_assignable_v<ErrorCode&, int>
+        requires detail::error_place<ErrorCode>
     [[nodiscard]] timer(ErrorCode& ec, int signal, Value const& value, Interval const& interval,
                         timer_options const& options = {}) noexcept {
         ec = make(signal, options, value, interval).errno_code;
@@ -203,13 +202,13 @@ class timer_descriptor : public detail::startable<posix::timer_file, detail::tim
 
     // Reports into `ec` instead: 0 for success, else an errno. A timer that failed is empty and converts to false.
     template <class ErrorCode, detail::duration Value>
-        requires std::is_assignable_v<ErrorCode&, int>
+        requires detail::error_place<ErrorCode>
     [[nodiscard]] timer_descriptor(ErrorCode& ec, Value const& value,
                                    clockid_t clock = CLOCK_MONOTONIC) noexcept {
         ec = make(clock, value, time_left{}).errno_code;
     }
     template <class ErrorCode, detail::duration Value, detail::duration Interval>
-        requires std::is_assignable_v<ErrorCode&, int>
+        requires detail::error_place<ErrorCode>
     [[nodiscard]] timer_descriptor(ErrorCode& ec, Value const& value, Interval const& interval,
                                    clockid_t clock = CLOCK_MONOTONIC) noexcept {
         ec = make(clock, value, interval).errno_code;

@@ -29,6 +29,25 @@ template <class T>
 inline constexpr bool whole_number = one_of<T, int, unsigned, long, unsigned long, long long, unsigned long long, short,
                                             unsigned short, signed char, unsigned char, char>;
 
+// What the language itself can count with: whole numbers, bool, characters and __int128 among them, and what has
+// fractions. GCC has no builtin for that; nothing else has a remainder, or is multiplied and has
+// an order.
+template <class T>
+concept builtin_number = !__is_class(T) && !__is_union(T) && !__is_enum(T);
+template <class T>
+concept whole = builtin_number<T> && requires(T const& some) { some % some; };
+template <class T>
+concept fractional = builtin_number<T> && !whole<T> && requires(T const& some) {
+    some * some;
+    some < some;
+};
+template <class T>
+concept arithmetic = whole<T> || fractional<T>;
+
+// Where an errno can be put, and 0 for success: an int, or what takes one.
+template <class T>
+concept error_place = __is_assignable(T&, int);
+
 template <bool Value>
 struct truth {
     static constexpr bool value = Value;

@@ -14,13 +14,12 @@
 // the lowest number is taken first; real-time ones in the order in which they were sent (signal(7)).
 #pragma once
 
-#include <type_traits>
-
 #include <tocsin/error.hpp>
 #include <tocsin/posix/duration_refusal.hpp>
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/posix/waiting.hpp>
 #include <tocsin/signal_set.hpp>
+#include <tocsin/traits.hpp>
 #include <tocsin/waited_signal.hpp>
 
 namespace tocsin {
@@ -107,7 +106,7 @@ inline waited_signal wait(signal_set set) {
 
 // Reports into `ec` instead: 0 for success, else an errno, and nothing is returned.
 template <class ErrorCode>
-    requires std::is_assignable_v<ErrorCode&, int> maybe_signal wait(ErrorCode& ec, signal_set set) {
+    requires detail::error_place<ErrorCode> maybe_signal wait(ErrorCode& ec, signal_set set) {
         failure refused;
         maybe_signal const got = detail::wait_always(refused, set);
         ec = refused.errno_code;
@@ -126,7 +125,7 @@ maybe_signal wait_for(signal_set set, D const& length) {
 }
 
 template <class ErrorCode, detail::duration D>
-    requires std::is_assignable_v<ErrorCode&, int> maybe_signal wait_for(ErrorCode& ec, signal_set set,
+    requires detail::error_place<ErrorCode> maybe_signal wait_for(ErrorCode& ec, signal_set set,
                                                                          D const& length) {
         failure refused;
         maybe_signal const got = detail::wait_length(refused, set, length);
@@ -135,8 +134,8 @@ template <class ErrorCode, detail::duration D>
     }
 
 template <class Number>
-    requires std::is_arithmetic_v<Number> maybe_signal wait_for(signal_set, Number) {
-        constexpr bool has_unit = !std::is_arithmetic_v<Number>;
+    requires detail::arithmetic<Number> maybe_signal wait_for(signal_set, Number) {
+        constexpr bool has_unit = !detail::arithmetic<Number>;
         static_assert(has_unit, "tocsin: wait_for takes a duration; say the unit: wait_for(set, 100ms)");
         return {};
     }
@@ -153,7 +152,7 @@ maybe_signal wait_until(signal_set set, P const& until) {
 }
 
 template <class ErrorCode, detail::time_point P>
-    requires std::is_assignable_v<ErrorCode&, int> maybe_signal wait_until(ErrorCode& ec, signal_set set,
+    requires detail::error_place<ErrorCode> maybe_signal wait_until(ErrorCode& ec, signal_set set,
                                                                            P const& until) {
         failure refused;
         maybe_signal const got = detail::wait_point(refused, set, until);
@@ -186,9 +185,9 @@ bool wait_handler_for(signal_set set, D const& length) {
 }
 
 template <class Number>
-    requires std::is_arithmetic_v<Number>
+    requires detail::arithmetic<Number>
 bool wait_handler_for(signal_set, Number) {
-    constexpr bool has_unit = !std::is_arithmetic_v<Number>;
+    constexpr bool has_unit = !detail::arithmetic<Number>;
     static_assert(has_unit,
                   "tocsin: wait_handler_for takes a duration; say the unit: wait_handler_for(set, 100ms)");
     return false;
@@ -204,7 +203,7 @@ bool wait_handler_until(signal_set set, P const& until) {
 
 // Report into `ec` instead.
 template <class ErrorCode>
-    requires std::is_assignable_v<ErrorCode&, int>
+    requires detail::error_place<ErrorCode>
 void wait_handler(ErrorCode& ec, signal_set set) {
     failure refused;
     detail::handler_before(refused, set, posix::no_end{});
@@ -212,7 +211,7 @@ void wait_handler(ErrorCode& ec, signal_set set) {
 }
 
 template <class ErrorCode, detail::duration D>
-    requires std::is_assignable_v<ErrorCode&, int>
+    requires detail::error_place<ErrorCode>
 bool wait_handler_for(ErrorCode& ec, signal_set set, D const& length) {
     failure refused;
     bool const ran = detail::handler_within(refused, set, length);
@@ -221,7 +220,7 @@ bool wait_handler_for(ErrorCode& ec, signal_set set, D const& length) {
 }
 
 template <class ErrorCode, detail::time_point P>
-    requires std::is_assignable_v<ErrorCode&, int>
+    requires detail::error_place<ErrorCode>
 bool wait_handler_until(ErrorCode& ec, signal_set set, P const& until) {
     failure refused;
     bool const ran = detail::handler_until(refused, set, until);

@@ -6,10 +6,9 @@
 
 #include <signal.h>
 
-#include <type_traits>
-
 #include <tocsin/delivery.hpp>
 #include <tocsin/signal.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 
@@ -60,9 +59,8 @@ class maybe_signal {
     constexpr waited_signal const* operator->() const noexcept { return &value_; }
 
     template <class Optional>
-        requires(std::is_default_constructible_v<Optional> && !std::is_same_v<Optional, maybe_signal> &&
-                 (std::is_same_v<typename Optional::value_type, delivery> ||
-                  std::is_same_v<typename Optional::value_type, waited_signal>))
+        requires(__is_constructible(Optional) && !detail::same<Optional, maybe_signal> &&
+                 detail::one_of<typename Optional::value_type, delivery, waited_signal>)
     operator Optional() const {
         Optional made{};
         if (some_) made = value_;

@@ -20,8 +20,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <type_traits>
-
 #include <tocsin/error.hpp>
 #include <tocsin/in_signal/wake_byte.hpp>
 #include <tocsin/on.hpp>
@@ -29,6 +27,7 @@
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/posix/registry.hpp>
 #include <tocsin/signal_set.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 
@@ -117,7 +116,7 @@ class wakeup_fd {
 
     // Reports into `ec` instead: 0 for success, else an errno. Then no byte is written.
     template <class ErrorCode>
-        requires std::is_assignable_v<ErrorCode&, int>
+        requires detail::error_place<ErrorCode>
     [[nodiscard]] wakeup_fd(ErrorCode& ec, int fd) noexcept { ec = open(fd, false).code; }
 
     ~wakeup_fd() { take_away(first_); }
@@ -228,7 +227,7 @@ struct wake_byte_t {
 // Writes a byte, the signal's number, to the descriptor of a wakeup_fd.
 template <class T>
 constexpr auto wake_byte(T&& bytes) noexcept {
-    constexpr bool stays = std::is_same_v<T, wakeup_fd&>;
+    constexpr bool stays = detail::same<T, wakeup_fd&>;
     static_assert(stays, "tocsin: wake_byte(bytes) takes a wakeup_fd that outlives the guard; write "
                          "wakeup_fd bytes{fd}; before it");
     if constexpr (stays)

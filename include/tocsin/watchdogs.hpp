@@ -9,8 +9,6 @@
 
 #include <errno.h>
 
-#include <type_traits>
-
 #include <tocsin/error.hpp>
 #include <tocsin/posix/duration_refusal.hpp>
 #include <tocsin/posix/refusal.hpp>
@@ -100,7 +98,7 @@ class watchdogs {
     }
     // Reports into `ec` instead: 0, or an errno; then every add() is refused, and so is a guard with its row.
     template <class ErrorCode>
-        requires std::is_assignable_v<ErrorCode&, int>
+        requires detail::error_place<ErrorCode>
     watchdogs(ErrorCode& ec, std::size_t room) noexcept {
         ec = posix::watch_table::make(room, table_).errno_code;
     }
@@ -122,7 +120,7 @@ class watchdogs {
     }
     // Reports into `ec` instead; the member is empty then.
     template <class ErrorCode, class D>
-        requires std::is_assignable_v<ErrorCode&, int>
+        requires detail::error_place<ErrorCode>
     watched_member add(ErrorCode& ec, char const* name, D const& period, void* about = nullptr) noexcept {
         watched_member added;
         ec = try_add(added, name, period, about).errno_code;

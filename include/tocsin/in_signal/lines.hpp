@@ -7,7 +7,6 @@
 #pragma once
 
 #include <cstdint>
-#include <type_traits>
 
 #include <tocsin/in_signal/atomic.hpp>
 
@@ -44,7 +43,7 @@ using line_place = atomic<line_source const*>;
 // The same for a function object `take(line_answer const&)`. False also if there is nobody to ask.
 template <class Take>
 bool each_line(line_source const* source, std::uintptr_t instruction, Take take) noexcept {
-    static_assert(std::is_nothrow_invocable_v<Take&, line_answer const&>);
+    static_assert(noexcept(take(line_answer{})));
     if (source == nullptr) return false;
     take_line const forward = [](void* to, line_answer const& one) noexcept {
         (*static_cast<Take*>(to))(one);

@@ -4,7 +4,7 @@
 // Runs on any ordinary thread. The first thread that says something is the one that is heard.
 #pragma once
 
-#include <exception>
+#include <new>  // std::exception; <exception> costs more than all that comes with a report
 #include <typeinfo>
 
 #include <tocsin/in_signal/report_desk.hpp>
@@ -43,6 +43,21 @@ namespace detail {
 
 // Of the C++ ABI; <cxxabi.h> declares the whole of it.
 std::type_info* current_exception_type() noexcept __asm__("__cxa_current_exception_type");
+
+// Of <exception>, whose names are the same in GCC's and LLVM's library.
+using terminate_handler = void (*)();
+terminate_handler get_terminate() noexcept __asm__("_ZSt13get_terminatev");
+terminate_handler set_terminate(terminate_handler) noexcept __asm__("_ZSt13set_terminatePFvvE");
+
+// What std::current_exception answers, which is one pointer, handed over as what has a destructor. Never given back:
+// it is asked for where the process ends.
+struct caught_exception {
+    void* object;
+
+    caught_exception(caught_exception const&) = delete;
+    ~caught_exception() {}
+};
+caught_exception current_exception() noexcept __asm__("_ZSt17current_exceptionv");
 
 inline std::size_t length_of(char const* text, std::size_t most) noexcept {
     std::size_t length = 0;
@@ -90,12 +105,12 @@ inline void say_exception(in_signal::report_desk& desk, char const* text) noexce
 }
 
 [[gnu::visibility("hidden")]] inline in_signal::atomic<in_signal::report_desk*> desk_for_exceptions;
-[[gnu::visibility("hidden")]] inline in_signal::atomic<std::terminate_handler> terminate_before;
+[[gnu::visibility("hidden")]] inline in_signal::atomic<terminate_handler> terminate_before;
 
 [[gnu::visibility("hidden")]] inline void say_uncaught(in_signal::report_desk& desk) noexcept {
 #if defined(__cpp_exceptions)
     // Null also for an exception of another language, of which nothing can be asked.
-    if (std::current_exception() == nullptr) {
+    if (current_exception().object == nullptr) {
         say_last_words(desk, "terminated without an active exception of C++", "", "", 0);
         return;
     }
@@ -113,7 +128,7 @@ inline void say_exception(in_signal::report_desk& desk, char const* text) noexce
 
 [[noreturn, gnu::visibility("hidden")]] inline void terminate_with_words() noexcept {
     if (in_signal::report_desk* const desk = desk_for_exceptions.load()) say_uncaught(*desk);
-    if (std::terminate_handler const before = terminate_before.load()) before();
+    if (terminate_handler const before = terminate_before.load()) before();
     libc::abort();
 }
 
@@ -133,17 +148,17 @@ class terminate_words {
         in_ = &in;
         if (users()++ != 0) return;
         detail::desk_for_exceptions.store(&desk);
-        std::terminate_handler const before = std::get_terminate();
+        detail::terminate_handler const before = detail::get_terminate();
         if (before == &detail::terminate_with_words) return;
         detail::terminate_before.store(before);
-        std::set_terminate(&detail::terminate_with_words);
+        detail::set_terminate(&detail::terminate_with_words);
     }
     [[gnu::visibility("hidden")]] void close() noexcept {
         if (in_ == nullptr) return;
         table_lock const locked{*in_};
         in_ = nullptr;
-        if (--users() == 0 && std::get_terminate() == &detail::terminate_with_words)
-            std::set_terminate(detail::terminate_before.load());
+        if (--users() == 0 && detail::get_terminate() == &detail::terminate_with_words)
+            detail::set_terminate(detail::terminate_before.load());
     }
 
   private:
