@@ -11,7 +11,14 @@
 #error "tocsin supports Linux on x86-64 and aarch64"
 #endif
 
+// 5s and 100ms need durations and their literals, which <stop_token> has read anyway. The calendars, the time zones and
+// the text of <chrono> cost more to include than all rows of a guard: whoever wants them names that header.
+#include <version>
+#if defined(__GLIBCXX__) && __has_include(<bits/chrono.h>)
+#include <bits/chrono.h>
+#else
 #include <chrono>
+#endif
 
 #include <tocsin/alarm_guard.hpp>
 #include <tocsin/block.hpp>
