@@ -196,11 +196,11 @@ double signalled() {
     auto const look = [](int) { least_frames = std::min<std::size_t>(least_frames, stack.walked.frames); };
     std::uint64_t const deadline = in_signal::monotonic() + patience;
     for (int const thread : threads) {
-        if (desk().asked == in_signal::most_asked) in_signal::collect_all(desk(), stack, look);
+        if (desk().asked == in_signal::most_asked) in_signal::collect_all(desk(), 0, stack, look);
         stack.walked = {};
         in_signal::ask_for_stack(table(), desk(), thread, 64, deadline, stack);
     }
-    in_signal::collect_all(desk(), stack, look);
+    in_signal::collect_all(desk(), 0, stack, look);
     return (wall_clock() - start) / 1000 / static_cast<double>(threads.size());
 }
 

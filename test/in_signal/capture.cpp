@@ -308,7 +308,7 @@ TEST_CASE("threads that are asked together answer each with its own stack", "[ca
             for (int const each : running) require_in_child(ask(here, each, in_signal::monotonic() + 10 * second));
             require_in_child(here.desk().asked == 3);
             unsigned seen = 0;
-            in_signal::collect_all(here.desk(), here.result, [&](int thread) {
+            in_signal::collect_all(here.desk(), 0, here.result, [&](int thread) {
                 for (unsigned i = 0; i < 3; ++i) seen |= (thread == running[i] ? 1U : 0U) << i;
                 require_in_child(here.result.source == stack_source::signalled);
                 if (turn > 0) require_in_child(here.in_function(0, run_here));  // or on the way there
@@ -332,7 +332,7 @@ TEST_CASE("threads that are asked together and do not answer take their time onc
         std::uint64_t const begin = in_signal::monotonic();
         for (int const each : deaf) require_in_child(ask(here, each, begin + time));
         unsigned silent = 0;
-        in_signal::collect_all(here.desk(), here.result, [&](int) {
+        in_signal::collect_all(here.desk(), 0, here.result, [&](int) {
             if (here.result.source == stack_source::no_answer && here.result.walked.frames == 0) ++silent;
         });
         std::uint64_t const taken = in_signal::monotonic() - begin;

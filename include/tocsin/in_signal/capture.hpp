@@ -233,9 +233,18 @@ inline void collect(capture_desk& desk, capture_request& request, stack& to) noe
 
 // Collects from all that have been asked: calls visit(thread), with its stack in `to`. The one that was asked last is
 // waited for first, and the others have mostly answered by then: who waits for each in its turn is woken for each.
+// Threads that compute answer when it is their turn on a processor: the more there are, the later the last one; but
+// not later than `latest` and what each was asked with.
 template <class Visit>
-void collect_all(capture_desk& desk, stack& to, Visit&& visit) noexcept {
+void collect_all(capture_desk& desk, std::uint64_t latest, stack& to, Visit&& visit) noexcept {
+    constexpr std::uint64_t for_each = 100'000'000;
+    constexpr std::uint64_t at_most = 1'000'000'000;
     if (desk.asked == 0) return;
+    std::uint64_t const turns = for_each * desk.asked;
+    std::uint64_t const wanted = monotonic() + (turns < at_most ? turns : at_most);
+    std::uint64_t const deadline = wanted < latest ? wanted : latest;
+    for (capture_request& each : desk.requests)
+        if (each.thread.load() != 0 && each.deadline < deadline) each.deadline = deadline;
     capture_request& newest = desk.requests[desk.newest];
     wait_for_answer(newest, newest.deadline);
     for (capture_request& each : desk.requests) {

@@ -145,7 +145,8 @@ class report {
     }
 
     void show_asked() noexcept {
-        collect_all(desk_.captures, desk_.current, [this](int thread) noexcept { show_current(thread, 0); });
+        collect_all(desk_.captures, late_for_captures_, desk_.current,
+                    [this](int thread) noexcept { show_current(thread, 0); });
     }
 
     void show_current(int thread, int self, int tasks = AT_FDCWD) noexcept {
