@@ -72,6 +72,14 @@ class report_pipe {
     int ends_[2] = {-1, -1};
 };
 
+void fill(int pipe_end) {
+    ::fcntl(pipe_end, F_SETFL, O_NONBLOCK);
+    char const block[4096] = {};
+    while (::write(pipe_end, block, sizeof block) > 0) {
+    }
+    ::fcntl(pipe_end, F_SETFL, 0);
+}
+
 bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
 [[gnu::noinline]] void wait_in_the_scope(report_pipe& reports, std::string& report) {
@@ -263,11 +271,7 @@ TEST_CASE("the end of a late scope waits for its report, but not for ever", "[de
     expect_success(child::run([] {
         int full[2];
         require_in_child(::pipe(full) == 0);
-        ::fcntl(full[1], F_SETFL, O_NONBLOCK);
-        char const block[4096] = {};
-        while (::write(full[1], block, sizeof block) > 0) {
-        }
-        ::fcntl(full[1], F_SETFL, 0);
+        fill(full[1]);
         auto const begin = steady::now();
         {
             deadline here{10ms, dump_threads.to(full[1])};
@@ -301,15 +305,42 @@ TEST_CASE("a forked child is not watched for its parent's scopes, and for its ow
     }));
 }
 
+TEST_CASE("a child whose parent has left its scopes is watched for its own", "[deadline]") {
+    expect_success(child::run([] {
+        { deadline here{1h}; }
+        pid_t const forked = ::fork();
+        if (forked == 0) {
+            report_pipe own;
+            deadline here{"child", 30ms, dump_threads.to(own.fd())};
+            require_in_child(contains(own.next(), "\"child\" of 30 ms"));
+            ::_exit(0);
+        }
+        int status = 0;
+        require_in_child(::waitpid(forked, &status, 0) == forked && status == 0);
+    }));
+}
+
+TEST_CASE("a scope inside of a late one does not wait for the report about that", "[deadline]") {
+    expect_success(child::run([] {
+        int full[2];
+        require_in_child(::pipe(full) == 0);
+        fill(full[1]);
+        deadline outer{10ms, dump_threads.to(full[1])};
+        ::poll(nullptr, 0, 100);
+        auto const begin = steady::now();
+        for (int i = 0; i < 3; ++i) {
+            deadline inner{1h};
+            deadline innermost{1h};
+        }
+        require_in_child(steady::now() - begin < 800ms);
+    }));
+}
+
 TEST_CASE("a child that is forked while its parent's scope is being reported does not wait for that", "[deadline]") {
     expect_success(child::run([] {
         int full[2];
         require_in_child(::pipe(full) == 0);
-        ::fcntl(full[1], F_SETFL, O_NONBLOCK);
-        char const block[4096] = {};
-        while (::write(full[1], block, sizeof block) > 0) {
-        }
-        ::fcntl(full[1], F_SETFL, 0);
+        fill(full[1]);
         auto late = std::make_unique<deadline>(10ms, dump_threads.to(full[1]));
         ::poll(nullptr, 0, 100);
         pid_t const forked = ::fork();

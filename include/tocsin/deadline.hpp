@@ -39,37 +39,34 @@ class [[nodiscard]] deadline {
     template <class D>
     explicit deadline(D const& period) : deadline{static_cast<char const*>(nullptr), period} {}
     template <class D>
-    deadline(char const* name, D const& period) {
-        enter(length(period), {name, nullptr, 2, false, &in_signal::write_report<in_signal::text_form>});
-    }
+    deadline(char const* name, D const& period)
+        : armed_{length(period), {name, nullptr, posix::late_words::join(2, false), text_writer}} {}
     template <class D, detail::dump_words R>
     deadline(D const& period, R const& report) : deadline{static_cast<char const*>(nullptr), period, report} {}
     template <class D, detail::dump_words R>
-    deadline(char const* name, D const& period, R const& report) {
-        enter(length(period),
-              {name, report.target_path, report.target_fd, report.only_this_thread, R::writer});
-    }
-    ~deadline() { armed_.disarm(); }
+    deadline(char const* name, D const& period, R const& report)
+        : armed_{length(period),
+                 {name, report.target_path, posix::late_words::join(report.target_fd, report.only_this_thread),
+                  R::writer}} {}
+    ~deadline() = default;
     deadline(deadline const&) = delete;
     deadline& operator=(deadline const&) = delete;
 
   private:
+    static constexpr in_signal::report_writer text_writer = &in_signal::write_report<in_signal::text_form>;
+
     // What is that far away never comes; and the clock and it stay below the mark of a deadline that has passed.
     static constexpr std::uint64_t longest = detail::longest_duration / 2;
 
     template <class D>
-    static std::uint64_t length(D const& period) noexcept {
+    static std::uint64_t length(D const& period) {
         constexpr bool fits = detail::duration<D>;
         static_assert(fits, "tocsin: a deadline takes a duration; say the unit: deadline here{200ms}");
-        if constexpr (fits) return detail::whole_units<1'000'000'000>(period).count;
-        return 0;
-    }
-
-    void enter(std::uint64_t period, posix::late_words const& words) {
-        failure const refused = period == 0 ? failure{EINVAL, "deadline(time not above zero)", 0}
-                                            : armed_.arm(period < longest ? period : longest, words);
-        if (refused) [[unlikely]]
-            posix::fail(refused);
+        std::uint64_t whole = 0;
+        if constexpr (fits) whole = detail::whole_units<1'000'000'000>(period).count;
+        if (whole == 0) [[unlikely]]
+            posix::fail({EINVAL, "deadline(time not above zero)", 0});
+        return whole < longest ? whole : longest;
     }
 
     posix::armed_deadline armed_;

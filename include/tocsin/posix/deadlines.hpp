@@ -17,6 +17,7 @@
 
 #include <new>
 
+#include <tocsin/posix/refusal.hpp>
 #include <tocsin/posix/registry.hpp>
 #include <tocsin/posix/reporter.hpp>
 #include <tocsin/posix/watcher.hpp>
@@ -31,10 +32,18 @@ inline constexpr std::uint64_t longest_hold = 1'000'000'000;  // of a scope's en
 struct late_words {
     char const* name = nullptr;
     char const* path = nullptr;
-    int fd = 2;
-    bool this_thread_only = false;
+    std::uint64_t fd_and_extent = 2 << 1;
     in_signal::report_writer writer = nullptr;
+
+    // One word, which stands in a register on its way.
+    static constexpr std::uint64_t join(int fd, bool this_thread_only) noexcept {
+        return std::uint64_t{static_cast<std::uint32_t>(fd)} << 1 | (this_thread_only ? 1U : 0U);
+    }
+    int fd() const noexcept { return static_cast<int>(fd_and_extent >> 1); }
+    bool this_thread_only() const noexcept { return (fd_and_extent & 1) != 0; }
 };
+
+struct deadline_board;
 
 // One deadline. The watcher believes the rest while `due` has not changed.
 struct alignas(64) deadline_slot {
@@ -46,6 +55,7 @@ struct alignas(64) deadline_slot {
     in_signal::atomic<char const*> path;
     in_signal::atomic<std::uint64_t> fd_and_extent;
     in_signal::atomic<in_signal::report_writer> writer;
+    deadline_board* board = nullptr;  // that it belongs to for ever
 
     // By the owner, while the slot is free. The fence lets nobody see the new words with the old time.
     void describe(std::uint64_t length, late_words const& words) noexcept {
@@ -53,20 +63,21 @@ struct alignas(64) deadline_slot {
         period.store_relaxed(length);
         name.store_relaxed(words.name);
         path.store_relaxed(words.path);
-        fd_and_extent.store_relaxed(std::uint64_t{static_cast<std::uint32_t>(words.fd)} << 1 |
-                                    (words.this_thread_only ? 1U : 0U));
+        fd_and_extent.store_relaxed(words.fd_and_extent);
         writer.store_relaxed(words.writer);
     }
     late_words words() const noexcept {
-        std::uint64_t const both = fd_and_extent.load_relaxed();
-        return {name.load_relaxed(), path.load_relaxed(), static_cast<int>(both >> 1), (both & 1) != 0,
-                writer.load_relaxed()};
+        return {name.load_relaxed(), path.load_relaxed(), fd_and_extent.load_relaxed(), writer.load_relaxed()};
     }
 };
 
 struct deadline_slots {
     deadline_slot slots[4];
     in_signal::atomic<deadline_slots*> more;
+
+    explicit deadline_slots(deadline_board& of) noexcept {
+        for (deadline_slot& slot : slots) slot.board = &of;
+    }
 
     template <class Visit>
     void each(Visit visit) noexcept {
@@ -86,8 +97,9 @@ struct late_note {
 
 struct deadline_board : deadline_slots {
     deadline_board* next = nullptr;
-    watch_room* room = nullptr;
-    in_signal::atomic<std::uint32_t> owned;
+    watch_room* room;
+    in_signal::atomic<std::int32_t> const* live_process;  // see table
+    in_signal::atomic<std::uint32_t> owned{1};
     in_signal::atomic<std::int32_t> process;
     in_signal::atomic<std::int32_t> thread;
     in_signal::atomic<std::uint32_t> reporting;  // 1 while `late` is the watcher's or the helper's
@@ -97,8 +109,11 @@ struct deadline_board : deadline_slots {
         deadline_board* board = nullptr;
     } alarm;
 
+    explicit deadline_board(watch_room& of) noexcept
+        : deadline_slots{*this}, room{&of}, live_process{of.in->live_process} {}
+
     // False in a forked child, until it has a board of its own. Asks no kernel.
-    bool at_home() const noexcept { return process.load_relaxed() == room->in->live_process->load_relaxed(); }
+    bool at_home() const noexcept { return process.load_relaxed() == live_process->load_relaxed(); }
 };
 
 namespace detail {
@@ -118,7 +133,7 @@ inline void write_late_report(deadline_board& board) noexcept {
     report_desk* const desk = in_signal::desk_of(in);
     if (desk == nullptr || board.process.load() != in_signal::getpid()) return;
     in_signal::report_turn const turn{*desk};
-    if (!turn.taken()) return in_signal::say(late.words.fd, "tocsin: another report does not end\n");
+    if (!turn.taken()) return in_signal::say(late.words.fd(), "tocsin: another report does not end\n");
     if (turn.inherited()) in_signal::forget_report(*desk);
     in_signal::fixed_line<256> title;
     title.text("tocsin: deadline ");
@@ -132,12 +147,12 @@ inline void write_late_report(deadline_board& board) noexcept {
     in_signal::report_order order;
     order.why = in_signal::occasion::hang;
     order.title = title.data();
-    order.this_thread_only = late.words.this_thread_only;
+    order.this_thread_only = late.words.this_thread_only();
     order.thread = board.thread.load();
     in_signal::report_target target;
     bool const to_file = late.words.path != nullptr && !open_directory(late.words.path, target);
     int const opened = to_file ? in_signal::open_report(target) : -1;
-    in_signal::write_in_steps(in, *desk, order, opened >= 0 ? opened : late.words.fd, late.words.writer);
+    in_signal::write_in_steps(in, *desk, order, opened >= 0 ? opened : late.words.fd(), late.words.writer);
     if (opened >= 0) in_signal::close(opened);
     if (to_file) ::close(target.directory.fd);
 }
@@ -224,9 +239,7 @@ inline deadline_board* find_free_board(watch_room& room) noexcept {
 inline deadline_board* make_board(watch_room& room) noexcept {
     void* memory = nullptr;
     if (::posix_memalign(&memory, alignof(deadline_board), sizeof(deadline_board)) != 0) return nullptr;
-    auto* const made = ::new (memory) deadline_board{};
-    made->room = &room;
-    made->owned.store(1);
+    auto* const made = ::new (memory) deadline_board{room};
     made->alarm.board = made;
     made->alarm.first = [](source& self) noexcept {
         deadline_board& board = *static_cast<deadline_board::alarm_part&>(self).board;
@@ -279,7 +292,7 @@ inline deadline_board* make_board(watch_room& room) noexcept {
 }
 
 // A place for one more deadline; null where no memory is left.
-inline deadline_slot* find_free_slot(deadline_board& board) noexcept {
+[[gnu::noinline]] inline deadline_slot* find_free_slot(deadline_board& board) noexcept {
     deadline_slots* last = nullptr;
     for (deadline_slots* some = &board; some != nullptr; some = some->more.load_relaxed()) {
         for (deadline_slot& slot : some->slots)
@@ -288,70 +301,96 @@ inline deadline_slot* find_free_slot(deadline_board& board) noexcept {
     }
     void* memory = nullptr;
     if (::posix_memalign(&memory, alignof(deadline_slots), sizeof(deadline_slots)) != 0) return nullptr;
-    auto* const added = ::new (memory) deadline_slots{};
+    auto* const added = ::new (memory) deadline_slots{board};
     last->more.store(added);
     return &added->slots[0];
 }
 
 inline std::uint64_t now() noexcept {
-    timespec read{};
+    timespec read;
     ::clock_gettime(CLOCK_MONOTONIC, &read);  // by libc, which asks the kernel's page and not the kernel
     return static_cast<std::uint64_t>(read.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(read.tv_nsec);
 }
 
-// The watcher sleeps for longer than until `first`.
-[[gnu::noinline]] inline void ask_watcher(watch_room& room, std::uint64_t first) noexcept {
+// The watcher sleeps for longer than the deadline allows. Asking makes it look at once, and from then on four times a
+// period. Before its very first look it has to know from when on it is late, or a process that was stopped meanwhile
+// would be taken for a late one.
+[[gnu::noinline]] inline void ask_watcher(watch_room& room, std::uint64_t begin, std::uint64_t period) noexcept {
+    bool const has_looked = room.asleep_until.load() != never_looked;
+    std::uint64_t const first = begin + (has_looked ? period : period / looks_a_deadline);
     for (std::uint64_t found = room.asked.load(); first < found;)
         if (room.asked.compare_exchange(found, first)) break;
     wake_service(room.in->services[in_signal::watcher]);
 }
 
+// Where no place is at hand. Throws, or prints and aborts, if there is none to be had.
+[[gnu::noinline]] inline deadline_slot& make_place() {
+    deadline_board* board = own_board;
+    if (board == nullptr || !board->at_home()) {
+        if (failure const refused = open_board()) fail(refused);
+        board = own_board;
+    }
+    deadline_slot* const slot = find_free_slot(*board);
+    if (slot == nullptr) fail({ENOMEM, "posix_memalign", 0});
+    return *slot;
+}
+
+inline deadline_slot& begin_in(deadline_slot& slot, std::uint64_t period, late_words const& words) noexcept {
+    slot.describe(period, words);
+    std::uint64_t const begin = now();
+    slot.due.store_release(begin + period);
+    watch_room& room = *slot.board->room;
+    if (end_of_sleep(room) > begin + period) [[unlikely]] ask_watcher(room, begin, period);
+    return slot;
+}
+
+// The first deadline of a thread, and those inside of another.
+[[gnu::noinline]] inline deadline_slot& enter_elsewhere(std::uint64_t period, char const* name, char const* path,
+                                                         std::uint64_t fd_and_extent,
+                                                         in_signal::report_writer writer) {
+    return begin_in(make_place(), period, {name, path, fd_and_extent, writer});
+}
+
+// What it is told and what it answers stand in registers, and few of them have to outlast the reading of the clock.
+[[gnu::noinline]] inline deadline_slot& enter_scope(std::uint64_t period, char const* name, char const* path,
+                                                     std::uint64_t fd_and_extent, in_signal::report_writer writer) {
+    deadline_board* const board = own_board;
+    if (board == nullptr || !board->at_home() || board->slots[0].due.load_relaxed() != 0) [[unlikely]]
+        return enter_elsewhere(period, name, path, fd_and_extent, writer);
+    return begin_in(board->slots[0], period, {name, path, fd_and_extent, writer});
+}
+
+// So that the report shows the thread inside the scope; but not for ever.
+[[gnu::noinline]] inline void await_late_report(deadline_slot const& slot) noexcept {
+    if ((slot.due.load() & deadline_slot::passed) == 0) return;
+    deadline_board& board = *slot.board;
+    std::uint64_t const end = in_signal::monotonic() + longest_hold;
+    while (board.at_home() && board.reporting.load() != 0 && board.late.slot.load() == &slot) {
+        std::uint64_t const now = in_signal::monotonic();
+        if (now >= end) return;
+        in_signal::futex_wait(board.reporting.address(), 1, end - now);
+    }
+}
+
 }  // namespace detail
 
-// One deadline of the calling thread, from `arm` to `disarm`, which may come on any thread.
+// One deadline of the calling thread, for as long as this lives; its end may come on any thread. Throws, or prints and
+// aborts, where no memory or no thread can be had.
 class armed_deadline {
   public:
-    failure arm(std::uint64_t period, late_words const& words) noexcept {
-        deadline_board* board = detail::own_board;
-        if (board == nullptr || !board->at_home()) {
-            if (failure const refused = detail::open_board()) return refused;
-            board = detail::own_board;
-        }
-        deadline_slot* const slot = detail::find_free_slot(*board);
-        if (slot == nullptr) return {ENOMEM, "posix_memalign", 0};
-        slot->describe(period, words);
-        std::uint64_t const begin = detail::now();
-        slot->due.store_release(begin + period);
-        std::uint64_t const asleep = detail::end_of_sleep(*board->room);
-        // Asking makes the watcher look at once, and from then on four times a period. Before its very first look it
-        // has to know from when on it is late, or a process that was stopped meanwhile would be taken for a late one.
-        std::uint64_t const first = begin + (asleep == never_looked ? period / looks_a_deadline : period);
-        if (asleep > first) [[unlikely]] detail::ask_watcher(*board->room, first);
-        board_ = board;
-        slot_ = slot;
-        return {};
+    armed_deadline(std::uint64_t period, late_words const& words)
+        : slot_{detail::enter_scope(period, words.name, words.path, words.fd_and_extent, words.writer)} {}
+    // Not an exchange: what the watcher finds between the look and the store is reported as left meanwhile. The look is
+    // not at the slot, whose time has only just been written.
+    ~armed_deadline() {
+        if (slot_.board->reporting.load_relaxed() != 0) [[unlikely]] detail::await_late_report(slot_);
+        slot_.due.store_release(0);
     }
-
-    void disarm() noexcept {
-        if (slot_ == nullptr) return;
-        // Not an exchange: what the watcher finds between the two is reported as left meanwhile.
-        if ((slot_->due.load_relaxed() & deadline_slot::passed) != 0) await_report();
-        slot_->due.store_release(0);
-    }
+    armed_deadline(armed_deadline const&) = delete;
+    armed_deadline& operator=(armed_deadline const&) = delete;
 
   private:
-    // So that the report shows the thread inside the scope; but not for ever.
-    [[gnu::noinline]] void await_report() noexcept {
-        std::uint64_t const end = in_signal::monotonic() + longest_hold;
-        while (board_->at_home() && board_->reporting.load() != 0 && board_->late.slot.load() == slot_) {
-            std::uint64_t const now = in_signal::monotonic();
-            if (now >= end) return;
-            in_signal::futex_wait(board_->reporting.address(), 1, end - now);
-        }
-    }
-
-    deadline_board* board_ = nullptr;
-    deadline_slot* slot_ = nullptr;
+    deadline_slot& slot_;
 };
 
 }  // namespace tocsin::posix
