@@ -99,22 +99,24 @@ struct large_object {
     std::int64_t distance(std::uintptr_t to, unsigned char const* from) const {
         return static_cast<std::int64_t>(to - reinterpret_cast<std::uintptr_t>(from));
     }
-    unsigned char* shared() const { return header + 12 + 8 * functions; }
-    unsigned char* record(std::uint32_t i) const { return shared() + 20 + i * record_size; }
+    // Three of them, told apart by the frame address.
+    unsigned char* shared(std::uint32_t i) const { return header + 12 + 8 * functions + i % 3 * 20; }
+    unsigned char* record(std::uint32_t i) const { return shared(2) + 20 + i * record_size; }
+    static std::uint64_t frame_size(std::uint32_t i) { return 8 + i % 3 * 8; }
 
     void write() {
         unsigned char const start[] = {1, 0x1b, 0x03, 0x3b};
         std::memcpy(header, start, sizeof start);
-        put(header + 4, distance(reinterpret_cast<std::uintptr_t>(shared()), header + 4));
+        put(header + 4, shared(0) - (header + 4));
         put(header + 8, functions);
-        unsigned char const common[] = {16, 0, 0, 0, 0, 0, 0, 0, 1, 'z', 'R', 0, 1, 0x78,
-                                        machine::return_register, 1, 0x1b, 0x0c, 7, 8};
-        std::memcpy(shared(), common, sizeof common);
+        unsigned char common[] = {16, 0, 0, 0, 0, 0, 0, 0, 1, 'z', 'R', 0, 1, 0x78,
+                                  machine::return_register, 1, 0x1b, 0x0c, 7, 8};
+        for (std::uint32_t i = 0; i < 3; ++i, common[19] += 8) std::memcpy(shared(i), common, sizeof common);
         for (std::uint32_t i = 0; i < functions; ++i) {
             put(header + 12 + 8 * i, distance(code[i].begin, header));
             put(header + 16 + 8 * i, record(i) - header);
             put(record(i), record_size - 4);
-            put(record(i) + 4, record(i) + 4 - shared());
+            put(record(i) + 4, record(i) + 4 - shared(i));
             put(record(i) + 8, distance(code[i].begin, record(i) + 8));
             put(record(i) + 12, static_cast<std::int64_t>(code[i].end - code[i].begin));
         }
@@ -136,7 +138,7 @@ TEST_CASE("among many functions that of an address is found, with few questions"
             REQUIRE(one.find(object.module, address));
             REQUIRE(one.entry.begin == function.begin);
             REQUIRE(one.entry.end == function.end);
-            REQUIRE(one.row.cfa_offset == 8);
+            REQUIRE(one.row.cfa_offset == large_object::frame_size(i));
             spent += before - one.budget.left;
         }
         if (i + 1 < large_object::functions && object.code[i + 1].begin != function.end)
@@ -146,6 +148,23 @@ TEST_CASE("among many functions that of an address is found, with few questions"
     CHECK_FALSE(one.find(object.module, object.code.back().end));
     // Each time anew: header, shared part and record, and of the twelve pages of the table fewer than by halving.
     if (seed < 1023) CHECK(spent / (2 * large_object::functions) < 640);
+}
+
+TEST_CASE("what is kept of shared parts is not taken for that of another", "[eh_frame]") {
+    large_object const object{false, 5};
+    work budget{50'000'000};
+    eh_frame tables{budget};
+    call_frame rules;
+    std::mt19937 random{5};
+    std::uint32_t i = 0;
+    for (int round = 0; round < 3000; ++round) {
+        i = round % 7 == 0 ? random() % large_object::functions : i % 3 == 0 ? i + 1 : i - 1;
+        frame_entry entry{};
+        frame_row row{};
+        REQUIRE(tables.find(object.module, object.code[i].begin, entry));
+        REQUIRE(rules.row_for(entry, object.code[i].begin, tables.memory(), budget, row));
+        REQUIRE(row.cfa_offset == large_object::frame_size(i));
+    }
 }
 
 TEST_CASE("tables of which parts are not there, or not in order, are survived", "[eh_frame]") {

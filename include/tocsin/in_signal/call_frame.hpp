@@ -51,8 +51,9 @@ class call_frame {
         row_ = &row;
         saved_ = 0;
         ok_ = true;
-        if ((!has_initial_ || entry.shared_code != initial_of_) && !run_shared(tables, budget)) return false;
-        row = initial_;
+        if (!is_initial_of(entry)) last_ ^= 1;
+        if (!is_initial_of(entry) && !run_shared(tables, budget)) return false;
+        row = initial_[last_].row;
         location_ = entry.begin;
         target_ = address;
         run(dwarf_cursor{tables, budget, entry.own_code, entry.own_end});
@@ -63,20 +64,25 @@ class call_frame {
     static constexpr unsigned most_saved = 4;  // compilers nest them one deep
     static constexpr unsigned longest_frequent = 3;
 
-    // What all entries begin with that share it. The last one is kept: an object has few.
+    bool is_initial_of(frame_entry const& entry) const noexcept {
+        return initial_[last_].known && initial_[last_].code == entry.shared_code;
+    }
+
+    // What all entries begin with that share it. The last two are kept, as eh_frame keeps what they are from.
     bool run_shared(careful_reader& tables, work& budget) noexcept {
         *row_ = frame_row{};
         row_->cfa_register = cfa_unset;
-        initial_ = *row_;  // for a restore among the shared instructions, which makes no sense but must not hurt
-        has_initial_ = false;
+        initial& start = initial_[last_];
+        start.row = *row_;  // for a restore among the shared instructions, which makes no sense but must not hurt
+        start.known = false;
         location_ = 0;
         target_ = ~std::uintptr_t{0};
         run(dwarf_cursor{tables, budget, entry_->shared_code, entry_->shared_end});
         if (!ok_) return false;
         saved_ = 0;
-        initial_ = *row_;
-        initial_of_ = entry_->shared_code;
-        has_initial_ = true;
+        start.row = *row_;
+        start.code = entry_->shared_code;
+        start.known = true;
         return true;
     }
 
@@ -303,7 +309,7 @@ class call_frame {
 
     void restore(std::uint64_t number) noexcept {
         if (number >= machine::register_count) return;
-        set(number, initial_.kind[number], initial_.operand[number]);
+        set(number, initial_[last_].row.kind[number], initial_[last_].row.operand[number]);
     }
 
     std::uint64_t factored(std::uint64_t units) const noexcept {
@@ -315,14 +321,18 @@ class call_frame {
 
     frame_entry const* entry_ = nullptr;
     frame_row* row_ = nullptr;
-    frame_row initial_;                 // once has_initial_
-    std::uintptr_t initial_of_ = 0;  // the shared instructions that it comes from
+    struct initial {
+        frame_row row;        // once known
+        std::uintptr_t code;  // the shared instructions that it comes from
+        bool known = false;
+    };
+    initial initial_[2];
+    unsigned last_ = 0;
     frame_row remembered_[most_saved];  // the first saved_ of them hold something
     std::uintptr_t location_ = 0;
     std::uintptr_t target_ = 0;
     unsigned saved_ = 0;
     bool ok_ = true;
-    bool has_initial_ = false;
 };
 
 }  // namespace tocsin::in_signal

@@ -62,32 +62,34 @@ class dwarf_cursor {
         if (sure_ > end_) sure_ = end_;
     }
 
+    // One function for all callers: what is read often is read without it, as far as sure_end_of() goes.
     template <class T>
-    T take() noexcept {
-        if (at_ + sizeof(T) > sure_ || !budget_.spend()) return take_unsure<T>();
-        T const number = careful_reader::load<T>(at_);
+    __attribute__((noinline)) T take() noexcept {
+        if (at_ + sizeof(T) <= sure_ && budget_.spend()) {
+            at_ += sizeof(T);
+            return careful_reader::load<T>(at_ - sizeof(T));
+        }
+        T number{};
+        if (!ok_ || end_ - at_ < sizeof(T) || !budget_.spend() || !memory_.read(at_, number)) {
+            fail();
+            return T{};
+        }
         at_ += sizeof(T);
+        be_sure_of_page(at_ - 1);
         return number;
     }
 
     std::uint8_t byte() noexcept { return take<std::uint8_t>(); }
 
-    std::uint64_t unsigned_leb() noexcept {
-        // most are one byte
-        if (at_ < sure_ && budget_.left != 0) {
-            auto const only = careful_reader::load<std::uint8_t>(at_);
-            if ((only & 0x80) == 0) {
-                budget_.spend();
-                ++at_;
-                return only;
-            }
-        }
-        unsigned shift = 0;
+    __attribute__((noinline)) std::uint64_t unsigned_leb() noexcept {
+        std::uint8_t const first = byte();  // mostly all of it
+        if (first < 0x80) return first;
+        unsigned shift = 7;
         bool negative = false;
-        return leb(shift, negative);
+        return (first & 0x7fU) | leb(shift, negative);
     }
 
-    std::int64_t signed_leb() noexcept {
+    __attribute__((noinline)) std::int64_t signed_leb() noexcept {
         unsigned shift = 0;
         bool negative = false;
         std::uint64_t number = leb(shift, negative);
@@ -146,25 +148,13 @@ class dwarf_cursor {
     }
 
   private:
-    // Asks for the memory. The rest of its page, as far as the range goes, need not be asked for again.
-    template <class T>
-    __attribute__((noinline)) T take_unsure() noexcept {
-        T number{};
-        if (!ok_ || end_ - at_ < sizeof(T) || !budget_.spend() || !memory_.read(at_, number)) {
-            fail();
-            return T{};
-        }
-        at_ += sizeof(T);
-        be_sure_of_page(at_ - 1);
-        return number;
-    }
-
+    // The rest of the page, as far as the range goes, need not be asked for.
     void be_sure_of_page(std::uintptr_t inside) noexcept {
         sure_ = (inside & careful_reader::page_mask) + careful_reader::page_size;
         if (sure_ > end_) sure_ = end_;
     }
 
-    // Bits beyond 64 are dropped: numbers may be padded.
+    // The number's bits from `shift` on. Those beyond 64 are dropped: numbers may be padded.
     __attribute__((noinline)) std::uint64_t leb(unsigned& shift, bool& negative) noexcept {
         std::uint64_t number = 0;
         std::uint8_t next = 0;

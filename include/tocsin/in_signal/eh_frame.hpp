@@ -56,24 +56,24 @@ class eh_frame {
     };
     static constexpr std::uint64_t rows_in_page = careful_reader::page_size / sizeof(table_row);
 
+    static constexpr std::uint8_t relative_4_bytes = 0x1b;
+
     // What an .eh_frame_hdr says; the last one is kept.
     struct header {
         std::uintptr_t at, records, rows;
         std::uint64_t count;  // of rows that can be searched
     };
 
-    __attribute__((noinline)) bool read_header(module_info const& module) noexcept {
+    bool read_header(module_info const& module) noexcept {
         dwarf_cursor at{memory_, budget_, module.eh_frame_hdr, module.end};
-        std::uint8_t const version = at.byte();
-        std::uint8_t const records_encoding = at.byte();
-        std::uint8_t const count_encoding = at.byte();
-        std::uint8_t const table_encoding = at.byte();
-        std::uintptr_t const records = at.pointer(records_encoding, module.eh_frame_hdr);
-        std::uint64_t count = at.pointer(count_encoding, module.eh_frame_hdr);
+        std::uint32_t const first = at.take<std::uint32_t>();
+        std::uintptr_t const records = at.pointer(first >> 8 & 0xff, module.eh_frame_hdr);
+        std::uint64_t count = at.pointer(first >> 16 & 0xff, module.eh_frame_hdr);
         constexpr std::uint8_t sorted =
             0x3b;  // pairs of 4-byte offsets from the header: all that linkers write
-        if (table_encoding != sorted) count = 0;
-        if (!at.ok() || version != 1 || count > (module.end - at.at()) / sizeof(table_row)) return false;
+        if (first >> 24 != sorted) count = 0;
+        bool const version_1 = (first & 0xff) == 1;
+        if (!at.ok() || !version_1 || count > (module.end - at.at()) / sizeof(table_row)) return false;
         header_ = {module.eh_frame_hdr, records, at.at(), count};
         return true;
     }
@@ -159,24 +159,21 @@ class eh_frame {
 
     std::uintptr_t row_at(std::uint64_t number) const noexcept { return header_.rows + number * sizeof(table_row); }
 
-    // What almost every entry looks like, whose shared part is the one of the last: with one check for all of it.
+    // What almost every entry looks like, with one check for all of it.
     bool read_ordinary(module_info const& module, std::uintptr_t record, frame_entry& entry) noexcept {
-        constexpr std::uint8_t relative_4_bytes = 0x1b;
         constexpr std::uintptr_t size = 17;
-        if (shared_at_ == 0 || kept_.encoding != relative_4_bytes || !kept_.augmented || module.end - record < size ||
-            record % careful_reader::page_size > careful_reader::page_size - size ||
-            !memory_.is_known(record & careful_reader::page_mask) || !budget_.spend())
-            return false;
+        if (module.end - record < size || !memory_.is_there(record, size) || !budget_.spend()) return false;
         auto const length = careful_reader::load<std::uint32_t>(record);
         auto const distance = careful_reader::load<std::uint32_t>(record + 4);
         auto const begin = careful_reader::load<std::int32_t>(record + 8);
-        auto const augmentation = careful_reader::load<std::uint8_t>(record + 16);
-        if (length == 0xffff'ffff || length > module.end - record - 4 || length < 13U + augmentation ||
-            augmentation >= 0x80 || record + 4 - distance != shared_at_ || begin == 0)
-            return false;
-        entry = kept_;
-        entry.begin = record + 8 + static_cast<std::uintptr_t>(std::intptr_t{begin});
         auto const bytes = careful_reader::load<std::int32_t>(record + 12);
+        auto const augmentation = careful_reader::load<std::uint8_t>(record + 16);
+        if (length == 0xffff'ffff || length > module.end - record - 4 || length < size - 4 + augmentation ||
+            augmentation >= 0x80 || distance == 0 || begin == 0)
+            return false;
+        if (!read_shared(module, record + 4 - distance, entry)) return false;
+        if (entry.encoding != relative_4_bytes || !entry.augmented) return false;
+        entry.begin = record + 8 + static_cast<std::uintptr_t>(std::intptr_t{begin});
         entry.end = entry.begin + static_cast<std::uintptr_t>(std::intptr_t{bytes});
         entry.own_code = record + size + augmentation;
         entry.own_end = record + 4 + length;
@@ -203,13 +200,12 @@ class eh_frame {
     // One read for each of the many entries that do not cover the address. Supposes that all of an object are
     // encoded as the last one looked at, which compilers and linkers see to.
     bool passes_by(std::uintptr_t record, std::uintptr_t address, std::uintptr_t& next) noexcept {
-        constexpr std::uint8_t relative_4_bytes = 0x1b;
         struct {
             std::uint32_t length, distance;
             std::int32_t begin;
             std::uint32_t bytes;
         } start{};
-        if (shared_at_ == 0 || kept_.encoding != relative_4_bytes || !budget_.spend() ||
+        if (kept_[last_].at == 0 || kept_[last_].entry.encoding != relative_4_bytes || !budget_.spend() ||
             !memory_.read(record, start) || start.length < sizeof(start) || start.length == 0xffff'ffff)
             return false;
         if (start.distance == 0) return false;
@@ -249,7 +245,7 @@ class eh_frame {
         if (start.id != 0 || start.length < 8 || start.length > 64) return false;
         std::uintptr_t const next = record + sizeof(start.length) + start.length;
         frame_entry entry{};
-        return read_entry(module, next, entry) && shared_at_ == record && module.holds(entry.begin);
+        return read_entry(module, next, entry) && kept_[last_].at == record && module.holds(entry.begin);
     }
 
     // Takes the length of a record and narrows the range to it. False at the terminator.
@@ -276,14 +272,17 @@ class eh_frame {
         return at.ok();
     }
 
-    // The common information entry. The last one is kept: an object has few, and a scan meets each often.
+    // The common information entry. The last two are kept: an object has few, as those of functions that catch and of
+    // those that do not, and a scan meets each often.
     bool read_shared(module_info const& module, std::uintptr_t record, frame_entry& entry) noexcept {
-        if (record != shared_at_ || record == 0) {
-            shared_at_ = 0;
-            if (!module.holds(record) || !parse_shared(module, record, kept_)) return false;
-            shared_at_ = record;
+        if (record == 0) return false;
+        if (kept_[last_].at != record) last_ ^= 1;
+        if (kept_[last_].at != record) {
+            kept_[last_].at = 0;
+            if (!module.holds(record) || !parse_shared(module, record, kept_[last_].entry)) return false;
+            kept_[last_].at = record;
         }
-        entry = kept_;
+        entry = kept_[last_].entry;
         return true;
     }
 
@@ -346,8 +345,11 @@ class eh_frame {
     work& budget_;
     careful_reader memory_{budget_};
     header header_{};
-    frame_entry kept_{};
-    std::uintptr_t shared_at_ = 0;
+    struct {
+        std::uintptr_t at;  // 0: none
+        frame_entry entry;
+    } kept_[2]{};
+    unsigned last_ = 0;
     std::uintptr_t recognised_in_ = 0;
     std::uintptr_t recognised_ = 0;
 };

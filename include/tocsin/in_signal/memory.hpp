@@ -77,12 +77,8 @@ class careful_reader {
     }
 
     bool is_there(std::uintptr_t address, std::size_t bytes) noexcept {
-        if (bytes == 0) return true;
-        std::uintptr_t const last = address + bytes - 1;
-        if (last < address) return false;
-        for (std::uintptr_t page = address & page_mask; page <= (last & page_mask); page += page_size)
-            if (!page_readable(page)) return false;
-        return true;
+        std::uintptr_t const page = address & page_mask;
+        return (address - page + bytes <= page_size && is_known(page)) || are_there(address, bytes);
     }
 
     // True if the page has answered before. Page 0 never has: it is how an unused place looks.
@@ -136,6 +132,15 @@ class careful_reader {
         std::size_t const place = place_of(page);
         if (known_[place] != 0) known_[place ^ beside] = known_[place];
         known_[place] = page;
+    }
+
+    __attribute__((noinline)) bool are_there(std::uintptr_t address, std::size_t bytes) noexcept {
+        if (bytes == 0) return true;
+        std::uintptr_t const last = address + bytes - 1;
+        if (last < address) return false;
+        for (std::uintptr_t page = address & page_mask; page <= (last & page_mask); page += page_size)
+            if (!page_readable(page)) return false;
+        return true;
     }
 
     // Makes the pages that are near more, or others.
