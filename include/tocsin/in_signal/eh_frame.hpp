@@ -83,12 +83,13 @@ class eh_frame {
         auto const key = static_cast<std::int64_t>(address - header_.at);
         std::uint64_t begin = 0;  // the row looked for is in front of one of these, or of `end`
         std::uint64_t end = header_.count;
-        if (!near_page(module, key, begin, end)) return 0;
+        if (end > rows_in_page && !near_page(module, key, begin, end)) return 0;
         // All that is left lies side by side.
         if (!budget_.spend() || !memory_.is_there(row_at(begin), (end - begin) * sizeof(table_row))) return 0;
+        std::uintptr_t const rows = header_.rows;
         while (begin < end) {
             std::uint64_t const half = begin + (end - begin) / 2;
-            if (careful_reader::load<std::int32_t>(row_at(half)) <= key)
+            if (careful_reader::load<std::int32_t>(rows + half * sizeof(table_row)) <= key)
                 begin = half + 1;
             else
                 end = half;
@@ -103,7 +104,6 @@ class eh_frame {
     __attribute__((noinline)) bool near_page(module_info const& module, std::int64_t key, std::uint64_t& begin,
                                              std::uint64_t& end) noexcept {
         table_row row{};
-        if (end <= rows_in_page) return true;
         if (!memory_.read(row_at(0), row)) return false;
         std::int64_t const first = row.code;
         // Of the two rows beside what is left; there is none behind it at first, and most tables lie behind all code.

@@ -25,7 +25,7 @@ class row_finder {
 
 
     bool find_known(std::uintptr_t address, short_row& to) noexcept {
-        return rows_ != nullptr && budget_.spend() && rows_->find(address, tag(address), to);
+        return rows_ != nullptr && find_in_rows(address, to);
     }
 
     // In the tables: to `entry` and `row`. Recursion asks for the same one again and again.
@@ -43,6 +43,10 @@ class row_finder {
     module_info const& module_for(std::uintptr_t address) noexcept {
         if (!module_.holds(address)) module_ = tables_of(address, memory());
         return module_;
+    }
+
+    __attribute__((noinline)) bool find_in_rows(std::uintptr_t address, short_row& to) noexcept {
+        return budget_.spend() && rows_->find(address, tag(address), to);
     }
 
     // Not where a trampoline may be.

@@ -63,7 +63,10 @@ class walker {
     bool up(ending& why) noexcept {
         found const shortly = by_known_row();
         why = ending::end_of_stack;
-        if (shortly != found::nothing) return shortly == found::caller;
+        return shortly != found::nothing ? shortly == found::caller : up_by_tables(why);
+    }
+
+    __attribute__((noinline)) bool up_by_tables(ending& why) noexcept {
         registers next = now_;
         found result = has_row() ? by_row(next) : found::nothing;
         if (result == found::nothing) {
