@@ -24,6 +24,7 @@
 #include <tocsin/in_signal/lines.hpp>
 #include <tocsin/in_signal/module.hpp>
 #include <tocsin/posix/directory.hpp>
+#include <tocsin/posix/large_pages.hpp>
 
 #if __has_include(<backtrace-supported.h>)
 #include <backtrace-supported.h>
@@ -70,7 +71,9 @@ class line_reader {
     static constexpr std::size_t most_objects = 1024;
 
     // Finds the debug information of everything that is loaded, and the units in it. That there is none is no error.
+    // What libbacktrace keeps of that would be most of the time that a crash takes, when the kernel takes it back.
     failure open() noexcept {
+        new_memory const since;
         source_ = {&line_reader::find, this};
         // a state that may be used by several threads is also one that may be left in the middle of an operation
         state_ = detail::new_line_state(nullptr, 1, &line_reader::complain, this);
@@ -78,6 +81,7 @@ class line_reader {
         ::dl_iterate_phdr(&line_reader::remember, this);
         detail::ask_line_state(state_, reinterpret_cast<std::uintptr_t>(&line_reader::find),
                                &line_reader::nobody, &line_reader::complain, this);
+        since.into_large_pages();
         return {};
     }
 
