@@ -9,11 +9,23 @@
 
 namespace tocsin::in_signal {
 
+// What a step does, whatever it is: all steps share the code that watches over them.
+struct some_step {
+    void (*take)(void const* what) noexcept;
+    void const* what;
+
+    void operator()() const noexcept { take(what); }
+};
+
+inline bool take_step(report_desk& desk, std::uint64_t limit, some_step const& one) noexcept {
+    if (limit == 0 || desk.clock_signal == 0) return attempt(desk.steps, one);
+    return attempt_within(desk.steps, desk.clock, desk.clock_signal, limit, one);
+}
+
 // False if it was given up. `limit` in nanoseconds; 0 for what bounds itself.
 template <class Step>
 bool step(report_desk& desk, std::uint64_t limit, Step const& take) noexcept {
-    if (limit == 0 || desk.clock_signal == 0) return attempt(desk.steps, take);
-    return attempt_within(desk.steps, desk.clock, desk.clock_signal, limit, take);
+    return take_step(desk, limit, {[](void const* what) noexcept { (*static_cast<Step const*>(what))(); }, &take});
 }
 
 }  // namespace tocsin::in_signal
