@@ -4,7 +4,7 @@
 
 #include <tocsin/delivery.hpp>
 #include <tocsin/on.hpp>
-#include <tocsin/posix/deferred.hpp>
+#include <tocsin/posix/call_queue.hpp>
 #include <tocsin/traits.hpp>
 
 namespace tocsin {

@@ -10,7 +10,7 @@
 
 #include <tocsin/in_signal/stop.hpp>
 #include <tocsin/on.hpp>
-#include <tocsin/posix/deferred.hpp>
+#include <tocsin/posix/owned_source.hpp>
 
 namespace tocsin {
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "support/signals.hpp"
 
+#include <tocsin/posix/call_queue.hpp>
 #include <tocsin/posix/deferred.hpp>
 
 #include <memory>

@@ -1,107 +1,14 @@
 // SPDX-License-Identifier: MIT
-// Reactions that run later, on an ordinary thread: on the dispatcher, or at the owner's safe point.
+// Reactions that run later, at the owner's safe point.
 //
 // Runs on any ordinary thread.
 #pragma once
 
 #include <tocsin/posix/inbox.hpp>
 #include <tocsin/posix/opening.hpp>
-#include <tocsin/posix/source.hpp>
+#include <tocsin/posix/service.hpp>
 
 namespace tocsin::posix {
-
-// A source that belongs to a guard's state.
-struct owned_source : source {
-    void* owner = nullptr;
-    void (*keep_owner)(void*) noexcept = nullptr;
-    void (*release_owner)(void*) noexcept = nullptr;
-
-    void belong_to(opening const& to) noexcept {
-        owner = to.owner;
-        keep_owner = to.keep;
-        release_owner = to.release;
-        keep = [](source& self) noexcept {
-            auto& own = static_cast<owned_source&>(self);
-            own.keep_owner(own.owner);
-        };
-        release = [](source& self) noexcept {
-            auto& own = static_cast<owned_source&>(self);
-            own.release_owner(own.owner);
-        };
-    }
-};
-
-// The inbox of `call(f)`: a source of the dispatcher.
-class call_queue : owned_source {
-  public:
-    inbox box{};
-    deferred_runner run = nullptr;
-
-    failure open(opening const& to) noexcept {
-        in_ = to.in;
-        mask_ = current_mask() & all_but_faults(*to.in);
-        belong_to(to);
-        then = [](source& self) noexcept { static_cast<call_queue&>(self).run_round(); };
-        box.bits = &bits_;
-        box.descriptor = -1;
-        box.thread = &in_->services[in_signal::dispatcher];
-        box.process.store(live_process(*in_));
-        return {};
-    }
-    // Last of all: a failure to start the thread has to find everything else in place to be taken back.
-    failure start() noexcept { return add_source<in_signal::dispatcher>(*in_, *this); }
-
-    void close() noexcept {
-        closed_.store(1);
-        if (in_ != nullptr) remove_source(*in_, in_signal::dispatcher, *this);
-    }
-
-    failure rearm() noexcept {
-        renew(box);
-        return start_service(*in_, in_signal::dispatcher, &detail::serve<in_signal::dispatcher>);
-    }
-
-    ~call_queue() { remove_rings(box); }
-
-  private:
-    // What the parent had pending is the parent's, also if another guard's row has the dispatcher run in the child.
-    bool is_at_home() const noexcept { return box.process.load() == in_signal::getpid(); }
-
-    bool may_go_on() const noexcept {
-        return closed_.load() == 0 && __atomic_load_n(&in_->exiting, __ATOMIC_SEQ_CST) == 0;
-    }
-
-    // Runs what is there now, lowest signal first, and leaves as soon as anything new has been posted: it may be a
-    // stop, and stops come first.
-    void run_round() noexcept {
-        box.woken.store(0);  // before the look: what has been taken meanwhile must not keep the next post from waking
-        if (bits_.load() == 0 || !may_go_on() || !is_at_home()) return;
-        set_mask(mask_);
-        run_all();
-        set_mask(all_but_faults(*in_));
-    }
-
-    void run_all() noexcept {
-        service& of = in_->services[in_signal::dispatcher];
-        for (std::uint64_t left = bits_.load(); left != 0; left &= left - 1) {
-            int const place = lowest(left);
-            std::uint64_t waiting = waiting_at(box, place);
-            delivery what;
-            while (waiting-- != 0 && may_go_on() && take(*in_, box, place, what)) {
-                unsigned step = 0;
-                run(owner, what, step);
-                if (of.work.load() != 0 && may_go_on() && bits_.load() != 0) return;
-            }
-            if (!may_go_on()) return;
-        }
-        if (bits_.load() != 0) wake_service(of);
-    }
-
-    in_signal::atomic<std::uint64_t> bits_;
-    in_signal::atomic<std::uint32_t> closed_;
-    in_signal::kernel_set mask_ = 0;
-    table* in_ = nullptr;
-};
 
 // The inbox of `defer(f)`: run by whoever calls `check`.
 class safe_point {

@@ -9,9 +9,10 @@
 #include <sys/mman.h>
 
 #include <tocsin/in_signal/dump.hpp>
-#include <tocsin/posix/deferred.hpp>
+#include <tocsin/posix/inbox.hpp>
 #include <tocsin/posix/last_words.hpp>
 #include <tocsin/posix/module_map.hpp>
+#include <tocsin/posix/owned_source.hpp>
 #include <tocsin/posix/reserved.hpp>
 
 // Defined by the source of the dependency tocsin-lines, if the program links it. Answers an errno, or 0.

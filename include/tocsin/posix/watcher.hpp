@@ -13,8 +13,7 @@
 
 #include <new>
 
-#include <tocsin/posix/deferred.hpp>
-#include <tocsin/posix/source.hpp>
+#include <tocsin/posix/owned_source.hpp>
 
 namespace tocsin::posix {
 
