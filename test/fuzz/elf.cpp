@@ -4,6 +4,7 @@
 // The input is the file; its last 32 bytes are also the addresses that are asked for.
 #include <tocsin/in_signal/symbolize.hpp>
 
+#include <elf.h>
 #include <sys/mman.h>
 #include <unistd.h>
 

@@ -33,7 +33,7 @@ struct setup {
 };
 
 module_info the_object{};
-link_map the_link{};
+elf::link the_link{};
 
 void map_at(std::uintptr_t address, std::size_t size) {
     void* const at = reinterpret_cast<void*>(address);

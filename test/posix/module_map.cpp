@@ -2,12 +2,21 @@
 // The map of loaded objects for libcs that do not tell a handler.
 #include <tocsin/posix/module_map.hpp>
 
+#include <link.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "support/catch.hpp"
 
 using namespace tocsin;
+
+TEST_CASE("the loader tells what its header says", "[module_map]") {
+    using ours = posix::detail::object_info;
+    STATIC_REQUIRE(offsetof(ours, dlpi_addr) == offsetof(dl_phdr_info, dlpi_addr));
+    STATIC_REQUIRE(offsetof(ours, dlpi_name) == offsetof(dl_phdr_info, dlpi_name));
+    STATIC_REQUIRE(offsetof(ours, dlpi_phdr) == offsetof(dl_phdr_info, dlpi_phdr));
+    STATIC_REQUIRE(offsetof(ours, dlpi_phnum) == offsetof(dl_phdr_info, dlpi_phnum));
+}
 
 TEST_CASE("the map finds what libc's own function finds", "[module_map]") {
     in_signal::module_map const* const map = posix::learn_modules();

@@ -222,8 +222,8 @@ class eh_frame {
         recognised_in_ = module.begin;
         recognised_ = 0;
         unsigned left = 2'000'000;
-        detail::any_segment(module.begin, memory_, [&](ElfW(Phdr) const& segment) noexcept {
-            if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0) return false;
+        detail::any_segment(module.begin, memory_, [&](elf::segment const& segment) noexcept {
+            if (segment.p_type != elf::loaded_segment || (segment.p_flags & elf::writable) != 0) return false;
             std::uintptr_t const begin = (module.bias + segment.p_vaddr + 7) & ~std::uintptr_t{7};
             for (std::uintptr_t at = begin; at - begin < segment.p_memsz && module.holds(at); at += 8) {
                 if (left == 0 || budget_.left == 0) return true;

@@ -8,10 +8,9 @@
 // 64 bits only. Tables inside compressed sections (.gnu_debugdata) are not read.
 #pragma once
 
-#include <elf.h>
 #include <errno.h>
-#include <sys/stat.h>
 
+#include <tocsin/in_signal/elf_records.hpp>
 #include <tocsin/in_signal/format.hpp>
 #include <tocsin/in_signal/memory.hpp>
 #include <tocsin/in_signal/system.hpp>
@@ -52,7 +51,7 @@ class elf_image {
     // see to it that a FIFO does not hold us and a terminal does not become ours.
     bool open_file(char const* path) noexcept {
         close();
-        struct ::stat about;
+        kernel_stat about;
         if (system_call(SYS_newfstatat, AT_FDCWD, as_word(path), as_word(&about), 0) != 0) return false;
         if (!worth_opening(about)) return false;
         fd_ = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -69,7 +68,7 @@ class elf_image {
 
     bool in_memory() const noexcept { return base_ != 0; }
     int fd() const noexcept { return fd_; }
-    Elf64_Ehdr const& header() const noexcept { return header_; }
+    elf::file_header const& header() const noexcept { return header_; }
 
     // Reads exactly `size` bytes at an offset in the file (from the header on, in memory).
     bool read(std::uint64_t offset, void* to, std::size_t size) noexcept {
@@ -78,7 +77,7 @@ class elf_image {
     // As many as there are.
     std::size_t read_some(std::uint64_t offset, void* to, std::size_t size) noexcept;
 
-    bool section(std::uint64_t index, Elf64_Shdr& to) noexcept {
+    bool section(std::uint64_t index, elf::section& to) noexcept {
         return index < section_count_ && read(header_.e_shoff + index * sizeof to, &to, sizeof to);
     }
     // The first table of this type (SHT_SYMTAB, SHT_DYNSYM); false if there is none.
@@ -103,15 +102,16 @@ class elf_image {
         section_count_ = segment_count_ = 0;
     }
 
-    // Files without a size are /proc's, where reading can be consuming. glibc's and musl's struct stat is the
-    // kernel's on both architectures.
-    static bool worth_opening(struct ::stat const& about) noexcept {
-        return S_ISREG(about.st_mode) && about.st_size >= static_cast<off_t>(sizeof(Elf64_Ehdr));
+    // Files without a size are /proc's, where reading can be consuming.
+    static bool worth_opening(kernel_stat const& about) noexcept {
+        constexpr std::uint32_t kind = 0170000;     // S_IFMT
+        constexpr std::uint32_t regular = 0100000;  // S_IFREG
+        return (about.mode & kind) == regular && about.size >= std::int64_t{sizeof(elf::file_header)};
     }
     bool read_header() noexcept;
     bool find_bias() noexcept;
     bool find_note(std::uint64_t offset, std::uint64_t size, std::uint64_t alignment, build_id& id) noexcept;
-    bool segment(std::uint64_t index, Elf64_Phdr& to) noexcept {
+    bool segment(std::uint64_t index, elf::segment& to) noexcept {
         return index < segment_count_ && read(header_.e_phoff + index * sizeof to, &to, sizeof to);
     }
     // An address of the object as an offset from its header in memory.
@@ -120,7 +120,7 @@ class elf_image {
     // Calls visit(section, index) for each until that returns true.
     template <class Visit>
     bool any_section(Visit visit) noexcept {
-        Elf64_Shdr some[8];
+        elf::section some[8];
         for (std::uint64_t index = 0; index < section_count_; index += 8) {
             std::uint64_t const left = section_count_ - index;
             std::size_t const count = left < 8 ? left : 8;
@@ -135,7 +135,7 @@ class elf_image {
     std::uintptr_t base_ = 0;
     std::uintptr_t bias_ = 0;
     careful_reader memory_{};
-    Elf64_Ehdr header_{};
+    elf::file_header header_{};
     std::uint64_t section_count_ = 0;
     std::uint64_t segment_count_ = 0;
 };
@@ -160,14 +160,13 @@ inline std::size_t elf_image::read_some(std::uint64_t offset, void* to, std::siz
 inline bool elf_image::read_header() noexcept {
     if (!read(0, &header_, sizeof header_)) return false;
     unsigned char const* const ident = header_.e_ident;
-    for (unsigned i = 0; i < SELFMAG; ++i)
-        if (ident[i] != static_cast<unsigned char>(ELFMAG[i])) return false;
-    if (ident[EI_CLASS] != ELFCLASS64 || ident[EI_DATA] != ELFDATA2LSB) return false;
-    if (header_.e_phentsize == sizeof(Elf64_Phdr))
+    for (unsigned i = 0; i < sizeof elf::first_bytes; ++i)
+        if (ident[i] != elf::first_bytes[i]) return false;
+    if (header_.e_phentsize == sizeof(elf::segment))
         segment_count_ = header_.e_phnum < most_segments ? header_.e_phnum : most_segments;
-    if (header_.e_shentsize != sizeof(Elf64_Shdr) || header_.e_shoff == 0) return true;
+    if (header_.e_shentsize != sizeof(elf::section) || header_.e_shoff == 0) return true;
     section_count_ = header_.e_shnum;
-    Elf64_Shdr first{};
+    elf::section first{};
     // Where the count does not fit, section 0 holds it (gABI, "Section Header").
     if (section_count_ == 0 && read(header_.e_shoff, &first, sizeof first)) section_count_ = first.sh_size;
     if (section_count_ > most_sections) section_count_ = 0;
@@ -177,11 +176,11 @@ inline bool elf_image::read_header() noexcept {
 // The section table of most objects is not loaded; where it would be lies the object's own data, or another's.
 // The vdso's is there.
 inline bool elf_image::find_bias() noexcept {
-    Elf64_Phdr one{};
+    elf::segment one{};
     for (std::uint64_t i = 0; segment(i, one); ++i) {
-        if (one.p_type != PT_LOAD || one.p_offset != 0) continue;
+        if (one.p_type != elf::loaded_segment || one.p_offset != 0) continue;
         bias_ = base_ - one.p_vaddr;
-        std::uint64_t const table = section_count_ * sizeof(Elf64_Shdr);
+        std::uint64_t const table = section_count_ * sizeof(elf::section);
         if (table > one.p_filesz || header_.e_shoff > one.p_filesz - table) section_count_ = 0;
         return true;
     }
@@ -189,44 +188,45 @@ inline bool elf_image::find_bias() noexcept {
 }
 
 inline bool elf_image::find_symbols(std::uint32_t type, symbol_table& table) noexcept {
-    Elf64_Shdr symbols{};
-    bool const there = any_section([&](Elf64_Shdr const& one) noexcept {
-        bool const wanted = one.sh_type == type && one.sh_entsize == sizeof(Elf64_Sym) &&
-                            (one.sh_flags & SHF_COMPRESSED) == 0;
+    elf::section symbols{};
+    bool const there = any_section([&](elf::section const& one) noexcept {
+        bool const wanted = one.sh_type == type && one.sh_entsize == sizeof(elf::symbol) &&
+                            (one.sh_flags & elf::section_is_compressed) == 0;
         if (wanted) symbols = one;
         return wanted;
     });
-    Elf64_Shdr strings{};
-    if (!there || !section(symbols.sh_link, strings) || strings.sh_type != SHT_STRTAB) return false;
-    if ((strings.sh_flags & SHF_COMPRESSED) != 0) return false;
-    std::uint64_t const count = symbols.sh_size / sizeof(Elf64_Sym);
+    elf::section strings{};
+    if (!there || !section(symbols.sh_link, strings) || strings.sh_type != elf::strings_section) return false;
+    if ((strings.sh_flags & elf::section_is_compressed) != 0) return false;
+    std::uint64_t const count = symbols.sh_size / sizeof(elf::symbol);
     table = {symbols.sh_offset, count, strings.sh_offset, strings.sh_size, true};
     return true;
 }
 
 inline bool elf_image::find_loaded_symbols(symbol_table& table) noexcept {
     if (!in_memory()) return false;
-    Elf64_Phdr dynamic{};
+    elf::segment dynamic{};
     bool there = false;
-    for (std::uint64_t i = 0; !there && segment(i, dynamic); ++i) there = dynamic.p_type == PT_DYNAMIC;
+    for (std::uint64_t i = 0; !there && segment(i, dynamic); ++i)
+        there = dynamic.p_type == elf::dynamic_segment;
     if (!there) return false;
     std::uint64_t symbols = 0;
     std::uint64_t strings = 0;
     std::uint64_t strings_size = 0;
     for (std::uint64_t i = 0; i < most_dynamic; ++i) {
-        Elf64_Dyn entry{};
+        elf::dynamic_entry entry{};
         if (!read(loaded_offset(dynamic.p_vaddr) + i * sizeof entry, &entry, sizeof entry)) return false;
-        if (entry.d_tag == DT_NULL) break;
+        if (entry.d_tag == elf::end_of_dynamic) break;
         // glibc has added the bias to these; the vdso and musl have not.
-        std::uint64_t const pointer = entry.d_un.d_ptr;
+        std::uint64_t const pointer = entry.d_value;
         std::uint64_t const offset = pointer >= base_ ? pointer - base_ : loaded_offset(pointer);
-        if (entry.d_tag == DT_SYMTAB) symbols = offset;
-        if (entry.d_tag == DT_STRTAB) strings = offset;
-        if (entry.d_tag == DT_STRSZ) strings_size = entry.d_un.d_val;
+        if (entry.d_tag == elf::symbol_table) symbols = offset;
+        if (entry.d_tag == elf::string_table) strings = offset;
+        if (entry.d_tag == elf::string_size) strings_size = entry.d_value;
     }
     // Nothing gives the number of symbols but the hash tables; linkers put the strings behind the symbols.
     if (symbols == 0 || strings <= symbols || strings - symbols > most_loaded_bytes) return false;
-    table = {symbols, (strings - symbols) / sizeof(Elf64_Sym), strings, strings_size, false};
+    table = {symbols, (strings - symbols) / sizeof(elf::symbol), strings, strings_size, false};
     return true;
 }
 
@@ -235,16 +235,16 @@ inline bool elf_image::find_note(std::uint64_t offset, std::uint64_t size, std::
     std::uint64_t const mask = alignment == 8 ? 7 : 3;
     if (size > most_loaded_bytes) return false;
     std::uint64_t at = 0;
-    for (unsigned i = 0; i < most_notes && at + sizeof(Elf64_Nhdr) + 4 <= size; ++i) {
+    for (unsigned i = 0; i < most_notes && at + sizeof(elf::note) + 4 <= size; ++i) {
         struct {
-            Elf64_Nhdr head;
+            elf::note head;
             char name[4];
         } note{};
         if (!read(offset + at, &note, sizeof note)) return false;
         std::uint64_t const content = (at + sizeof note.head + note.head.n_namesz + mask) & ~mask;
         bool const gnu = note.head.n_namesz == 4 && note.name[0] == 'G' && note.name[1] == 'N' &&
                          note.name[2] == 'U' && note.name[3] == '\0';
-        if (gnu && note.head.n_type == NT_GNU_BUILD_ID) {
+        if (gnu && note.head.n_type == elf::build_id_note) {
             id.size = note.head.n_descsz;
             if (id.size == 0 || id.size > build_id::longest || !read(offset + content, id.bytes, id.size))
                 id.size = 0;
@@ -258,25 +258,27 @@ inline bool elf_image::find_note(std::uint64_t offset, std::uint64_t size, std::
 // By sections first: the segments of a separate debug file tell where things were, not where they are.
 inline bool elf_image::find_build_id(build_id& id) noexcept {
     id.size = 0;
-    if (any_section([&](Elf64_Shdr const& one) noexcept {
-            return one.sh_type == SHT_NOTE && find_note(one.sh_offset, one.sh_size, one.sh_addralign, id);
+    if (any_section([&](elf::section const& one) noexcept {
+            return one.sh_type == elf::note_section &&
+                   find_note(one.sh_offset, one.sh_size, one.sh_addralign, id);
         }))
         return true;
-    Elf64_Phdr one{};
+    elf::segment one{};
     for (std::uint64_t i = 0; segment(i, one); ++i)
-        if (one.p_type == PT_NOTE &&
+        if (one.p_type == elf::note_segment &&
             find_note(in_memory() ? loaded_offset(one.p_vaddr) : one.p_offset, one.p_filesz, one.p_align, id))
             return true;
     return false;
 }
 
 inline bool elf_image::find_debug_link(char* to, std::size_t capacity) noexcept {
-    Elf64_Shdr names{};
+    elf::section names{};
     if (!section(header_.e_shstrndx, names)) return false;
-    return any_section([&](Elf64_Shdr const& one) noexcept {
+    return any_section([&](elf::section const& one) noexcept {
         static_assert(sizeof ".gnu_debuglink" == 15);
         char name[16]{};
-        if (one.sh_type != SHT_PROGBITS || (one.sh_flags & (SHF_ALLOC | SHF_COMPRESSED)) != 0) return false;
+        constexpr std::uint64_t unwanted = elf::section_is_loaded | elf::section_is_compressed;
+        if (one.sh_type != elf::contents_section || (one.sh_flags & unwanted) != 0) return false;
         if (one.sh_name >= names.sh_size || !read(names.sh_offset + one.sh_name, name, 15)) return false;
         for (std::size_t i = 0; i < 15; ++i)
             if (name[i] != ".gnu_debuglink"[i]) return false;

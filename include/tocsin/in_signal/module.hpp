@@ -8,9 +8,9 @@
 // trusted.
 #pragma once
 
-#include <elf.h>
-#include <link.h>
+#include <cstddef>
 
+#include <tocsin/in_signal/elf_records.hpp>
 #include <tocsin/in_signal/memory.hpp>
 #include <tocsin/in_signal/module_map.hpp>
 
@@ -34,7 +34,7 @@ struct found_object {
     unsigned long long flags;
     void* map_start;
     void* map_end;
-    link_map* link;
+    elf::link* link;
     void* eh_frame;
     unsigned long long rest[16];
 };
@@ -43,23 +43,23 @@ struct found_object {
 extern "C" __attribute__((weak)) int find_object(void*, found_object*) noexcept __asm__("_dl_find_object");
 
 // Put in front of every object by the linker; hidden, so that each object sees its own.
-extern "C" __attribute__((weak, visibility("hidden"))) ElfW(Ehdr) const own_elf_header
+extern "C" __attribute__((weak, visibility("hidden"))) elf::file_header const own_elf_header
     __asm__("__ehdr_start");
 
 // The segments of an object whose ELF header is mapped at `header`. Calls `visit(segment)` for each until
 // that returns true; false if none did or nothing could be read.
 template <class Visit>
 bool any_segment(std::uintptr_t header, careful_reader& memory, Visit visit) noexcept {
-    ElfW(Ehdr) elf{};
-    if (!memory.read(header, elf)) return false;
-    for (unsigned i = 0; i < SELFMAG; ++i)
-        if (elf.e_ident[i] != static_cast<unsigned char>(ELFMAG[i])) return false;
-    if (elf.e_phentsize != sizeof(ElfW(Phdr))) return false;
+    elf::file_header file{};
+    if (!memory.read(header, file)) return false;
+    for (unsigned i = 0; i < elf::magic_size; ++i)
+        if (file.e_ident[i] != elf::first_bytes[i]) return false;
+    if (file.e_phentsize != sizeof(elf::segment)) return false;
     constexpr unsigned most_segments = 256;
-    unsigned const count = elf.e_phnum < most_segments ? elf.e_phnum : most_segments;
+    unsigned const count = file.e_phnum < most_segments ? file.e_phnum : most_segments;
     for (unsigned i = 0; i < count; ++i) {
-        ElfW(Phdr) segment{};
-        if (!memory.read(header + elf.e_phoff + i * sizeof(segment), segment)) return false;
+        elf::segment segment{};
+        if (!memory.read(header + file.e_phoff + i * sizeof(segment), segment)) return false;
         if (visit(segment)) return true;
     }
     return false;
@@ -71,9 +71,9 @@ inline module_info module_from_header(std::uintptr_t header, careful_reader& mem
     std::uintptr_t lowest = ~std::uintptr_t{0};
     std::uintptr_t highest = 0;
     std::uintptr_t tables = 0;
-    any_segment(header, memory, [&](ElfW(Phdr) const& segment) noexcept {
-        if (segment.p_type == PT_GNU_EH_FRAME) tables = segment.p_vaddr;
-        if (segment.p_type != PT_LOAD) return false;
+    any_segment(header, memory, [&](elf::segment const& segment) noexcept {
+        if (segment.p_type == elf::unwind_table_segment) tables = segment.p_vaddr;
+        if (segment.p_type != elf::loaded_segment) return false;
         if (segment.p_offset == 0) info.bias = header - segment.p_vaddr;
         if (segment.p_vaddr < lowest) lowest = segment.p_vaddr;
         if (segment.p_vaddr + segment.p_memsz > highest) highest = segment.p_vaddr + segment.p_memsz;
@@ -127,9 +127,9 @@ inline module_info module_of(std::uintptr_t pc, careful_reader& memory) noexcept
     info.begin = reinterpret_cast<std::uintptr_t>(object.map_start);
     info.end = reinterpret_cast<std::uintptr_t>(object.map_end);
     info.eh_frame_hdr = reinterpret_cast<std::uintptr_t>(object.eh_frame);
-    link_map link{};
+    elf::link link{};
     auto const at = reinterpret_cast<std::uintptr_t>(object.link);
-    if (!memory.read_bytes(at, &link, offsetof(link_map, l_name) + sizeof(link.l_name))) return {};
+    if (!memory.read(at, link)) return {};
     info.bias = link.l_addr;
     info.path = link.l_name != nullptr ? link.l_name : "";
     info.found = info.begin <= pc && pc < info.end;
@@ -210,11 +210,11 @@ inline bool executable_in(module_info const& module, std::uintptr_t address, car
                           segment_bounds* bounds = nullptr) noexcept {
     if (!module.holds(address)) return false;
     bool seen = false;
-    bool const inside = detail::any_segment(module.begin, memory, [&](ElfW(Phdr) const& segment) noexcept {
+    bool const inside = detail::any_segment(module.begin, memory, [&](elf::segment const& segment) noexcept {
         seen = true;
         std::uintptr_t const begin = module.bias + segment.p_vaddr;
-        if (segment.p_type != PT_LOAD || (segment.p_flags & PF_X) == 0 || address - begin >= segment.p_memsz)
-            return false;
+        bool const code = segment.p_type == elf::loaded_segment && (segment.p_flags & elf::executable) != 0;
+        if (!code || address - begin >= segment.p_memsz) return false;
         if (bounds != nullptr) *bounds = {begin, begin + segment.p_memsz};
         return true;
     });

@@ -53,9 +53,9 @@ struct markup_form {
     static std::uintptr_t file_address(loaded_object const& of, mapping const& part) noexcept {
         careful_reader memory;
         std::uintptr_t found = part.offset;
-        detail::any_segment(of.begin, memory, [&](ElfW(Phdr) const& segment) noexcept {
+        detail::any_segment(of.begin, memory, [&](elf::segment const& segment) noexcept {
             constexpr std::uintptr_t page = 4095;
-            if (segment.p_type != PT_LOAD || (segment.p_offset & ~page) != part.offset) return false;
+            if (segment.p_type != elf::loaded_segment || (segment.p_offset & ~page) != part.offset) return false;
             found = segment.p_vaddr & ~page;
             return true;
         });

@@ -89,7 +89,7 @@ class address_namer {
     bool from_debug_file(line const& path, build_id const& id) noexcept;
     bool is_mapped_one(elf_image& image, std::uintptr_t header, build_id& id) noexcept;
     bool scan(elf_image& image, symbol_table const& table) noexcept;
-    void consider(Elf64_Sym const& symbol) noexcept;
+    void consider(elf::symbol const& symbol) noexcept;
     void answer(elf_image& image, symbol_table const& table) noexcept;
     bool close_enough(elf_image& image, symbol_choice const& choice, std::uint64_t address) noexcept;
     void give_name(elf_image& image, symbol_table const& table, address_query& query,
@@ -126,14 +126,15 @@ inline std::size_t address_namer::name_all(module_file const& module) noexcept {
         elf_image image;
         build_id id{};
         if (image.open_file(path) && is_mapped_one(image, module.header, id)) {
-            if (!from_sections(image, SHT_SYMTAB)) from_debug_files(image, path, id);
-            if (!all_found()) from_sections(image, SHT_DYNSYM);
+            if (!from_sections(image, elf::symbols_section)) from_debug_files(image, path, id);
+            if (!all_found()) from_sections(image, elf::dynamic_symbols_section);
         }
     }
     elf_image loaded;
     if (all_found() || !loaded.open_memory(module.header)) return found_;
     symbol_table table{};
-    if (!from_sections(loaded, SHT_DYNSYM) && loaded.find_loaded_symbols(table)) from_table(loaded, table);
+    if (!from_sections(loaded, elf::dynamic_symbols_section) && loaded.find_loaded_symbols(table))
+        from_table(loaded, table);
     return found_;
 }
 
@@ -147,7 +148,7 @@ inline bool address_namer::is_mapped_one(elf_image& image, std::uintptr_t header
     if (loaded.find_build_id(in_memory)) return id.same_as(in_memory);
     auto const* const a = reinterpret_cast<unsigned char const*>(&image.header());
     auto const* const b = reinterpret_cast<unsigned char const*>(&loaded.header());
-    for (std::size_t i = 0; i < sizeof(Elf64_Ehdr); ++i)
+    for (std::size_t i = 0; i < sizeof(elf::file_header); ++i)
         if (a[i] != b[i]) return false;
     return true;
 }
@@ -208,7 +209,7 @@ inline bool address_namer::from_debug_file(line const& path, build_id const& id)
     build_id own{};
     if (path.cut() || !image.open_file(path.data()) || !image.find_build_id(own) || !own.same_as(id))
         return false;
-    return from_sections(image, SHT_SYMTAB);
+    return from_sections(image, elf::symbols_section);
 }
 
 // Heap sort: no recursion, no memory, no bad case.
@@ -236,15 +237,15 @@ inline void address_namer::sink(std::size_t root, std::size_t end) noexcept {
 }
 
 inline bool address_namer::scan(elf_image& image, symbol_table const& table) noexcept {
-    constexpr std::size_t batch = naming_memory::scratch_size / sizeof(Elf64_Sym);
+    constexpr std::size_t batch = naming_memory::scratch_size / sizeof(elf::symbol);
     std::uint64_t const count = table.count < most_symbols ? table.count : most_symbols;
     for (std::uint64_t index = 0; index < count; index += batch) {
         std::uint64_t const left = count - index;
-        std::size_t const wanted = (left < batch ? left : batch) * sizeof(Elf64_Sym);
-        std::uint64_t const from = table.symbols + index * sizeof(Elf64_Sym);
+        std::size_t const wanted = (left < batch ? left : batch) * sizeof(elf::symbol);
+        std::uint64_t const from = table.symbols + index * sizeof(elf::symbol);
         std::size_t const got = image.read_some(from, memory_.scratch, wanted);
-        for (std::size_t at = 0; at + sizeof(Elf64_Sym) <= got; at += sizeof(Elf64_Sym)) {
-            Elf64_Sym symbol;
+        for (std::size_t at = 0; at + sizeof(elf::symbol) <= got; at += sizeof(elf::symbol)) {
+            elf::symbol symbol;
             __builtin_memcpy(&symbol, memory_.scratch + at, sizeof symbol);
             consider(symbol);
         }
@@ -254,7 +255,7 @@ inline bool address_namer::scan(elf_image& image, symbol_table const& table) noe
     return true;
 }
 
-inline void address_namer::consider(Elf64_Sym const& symbol) noexcept {
+inline void address_namer::consider(elf::symbol const& symbol) noexcept {
     ++steps_;
     // The many that lie behind all addresses, or end before the first and are not the nearest there.
     std::uint64_t const value = symbol.st_value;
@@ -262,12 +263,13 @@ inline void address_namer::consider(Elf64_Sym const& symbol) noexcept {
     if (value > queries_[count_ - 1].address) return;
     symbol_choice const& nearest = queries_[0].before;
     if (value < first && first - value >= symbol.st_size && nearest.any && value < nearest.value) return;
-    unsigned const type = ELF64_ST_TYPE(symbol.st_info);
-    unsigned const binding = ELF64_ST_BIND(symbol.st_info);
-    bool const function = type == STT_FUNC || type == STT_GNU_IFUNC;
+    unsigned const type = symbol.type();
+    unsigned const binding = symbol.binding();
+    bool const function = type == elf::function_symbol || type == elf::resolved_symbol;
     // Without type and size only what other files can see is a function's name, not a label inside one.
-    bool const label = type == STT_NOTYPE && (symbol.st_size != 0 || binding != STB_LOCAL);
-    if ((!function && !label) || symbol.st_shndx == SHN_UNDEF || symbol.st_shndx == SHN_ABS) return;
+    bool const label = type == elf::untyped_symbol && (symbol.st_size != 0 || binding != elf::local_binding);
+    if ((!function && !label) || symbol.st_shndx == elf::nowhere || symbol.st_shndx == elf::in_no_section)
+        return;
     std::size_t low = 0;
     for (std::size_t high = count_; low < high;) {
         std::size_t const middle = low + (high - low) / 2;
@@ -277,7 +279,7 @@ inline void address_namer::consider(Elf64_Sym const& symbol) noexcept {
             high = middle;
     }
     if (low == count_) return;
-    unsigned const visible = binding == STB_GLOBAL ? 2 : binding == STB_WEAK ? 1 : 0;
+    unsigned const visible = binding == elf::global_binding ? 2 : binding == elf::weak_binding ? 1 : 0;
     symbol_choice const choice{value,
                                symbol.st_size,
                                symbol.st_name,
@@ -314,9 +316,9 @@ inline void address_namer::answer(elf_image& image, symbol_table const& table) n
 
 inline bool address_namer::close_enough(elf_image& image, symbol_choice const& choice,
                                         std::uint64_t address) noexcept {
-    Elf64_Shdr section{};
+    elf::section section{};
     return address - choice.value <= farthest_unsized && image.section(choice.section, section) &&
-           (section.sh_flags & SHF_EXECINSTR) != 0 && choice.value >= section.sh_addr &&
+           (section.sh_flags & elf::section_is_code) != 0 && choice.value >= section.sh_addr &&
            address - section.sh_addr < section.sh_size;
 }
 

@@ -27,6 +27,15 @@ inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d 
     return x0;
 }
 
+// What fstat(2) and newfstatat(2) write (include/uapi/asm-generic/stat.h).
+struct kernel_stat {
+    std::uint64_t device, inode;
+    std::uint32_t mode, links, user, group;
+    std::uint64_t special_device, padding;
+    std::int64_t size;
+    std::uint64_t rest[9];
+};
+
 // The value that tells this thread from all others; never 0 in a thread made by libc.
 inline std::uintptr_t thread_pointer() noexcept {
     std::uintptr_t self;

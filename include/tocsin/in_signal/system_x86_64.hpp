@@ -23,6 +23,15 @@ inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d 
     return result;
 }
 
+// What fstat(2) and newfstatat(2) write (arch/x86/include/uapi/asm/stat.h).
+struct kernel_stat {
+    std::uint64_t device, inode, links;
+    std::uint32_t mode, user, group, padding;
+    std::uint64_t special_device;
+    std::int64_t size;
+    std::uint64_t rest[11];
+};
+
 // The value that tells this thread from all others; never 0 in a thread made by libc.
 inline std::uintptr_t thread_pointer() noexcept {
     std::uintptr_t self;

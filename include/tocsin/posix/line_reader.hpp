@@ -51,7 +51,7 @@ int ask_line_state(void* state, std::uintptr_t pc, take_place, take_error, void*
 // What tells a loaded object, or a file, from all others: its build-id, or the ELF header where it has none.
 struct object_identity {
     in_signal::build_id id;
-    Elf64_Ehdr header;
+    in_signal::elf::file_header header;
 
     void read(in_signal::elf_image& image) noexcept {
         header = image.header();

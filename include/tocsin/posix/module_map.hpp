@@ -4,7 +4,6 @@
 // Runs on any ordinary thread. dl_iterate_phdr(3) takes the loader's lock: a crash while that is held would never end.
 #pragma once
 
-#include <link.h>
 #include <sys/mman.h>
 
 #include <tocsin/in_signal/module.hpp>
@@ -14,15 +13,25 @@ namespace tocsin::posix {
 
 namespace detail {
 
-inline int learn_module(dl_phdr_info* info, std::size_t, void* to) noexcept {
+// The members that every struct dl_phdr_info begins with (<link.h>).
+struct object_info {
+    std::uintptr_t dlpi_addr;
+    char const* dlpi_name;
+    in_signal::elf::segment const* dlpi_phdr;
+    std::uint16_t dlpi_phnum;
+};
+int dl_iterate_phdr(int (*visit)(object_info*, std::size_t size, void* to),
+                    void* to) __asm__("dl_iterate_phdr");
+
+inline int learn_module(object_info* info, std::size_t, void* to) noexcept {
     auto& map = *static_cast<in_signal::module_map*>(to);
     if (map.count == in_signal::module_map::most) return 1;
     in_signal::known_module one{info->dlpi_addr, ~std::uintptr_t{0}, 0, 0, info->dlpi_name};
     for (unsigned i = 0; i < info->dlpi_phnum; ++i) {
-        ElfW(Phdr) const& segment = info->dlpi_phdr[i];
+        in_signal::elf::segment const& segment = info->dlpi_phdr[i];
         std::uintptr_t const begin = info->dlpi_addr + segment.p_vaddr;
-        if (segment.p_type == PT_GNU_EH_FRAME) one.eh_frame_hdr = begin;
-        if (segment.p_type != PT_LOAD) continue;
+        if (segment.p_type == in_signal::elf::unwind_table_segment) one.eh_frame_hdr = begin;
+        if (segment.p_type != in_signal::elf::loaded_segment) continue;
         if (begin < one.begin) one.begin = begin;
         if (begin + segment.p_memsz > one.end) one.end = begin + segment.p_memsz;
     }
@@ -41,7 +50,7 @@ inline in_signal::module_map const* learn_modules() noexcept {
                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return nullptr;
     auto* const map = static_cast<in_signal::module_map*>(memory);
-    ::dl_iterate_phdr(&detail::learn_module, map);
+    detail::dl_iterate_phdr(&detail::learn_module, map);
     return map;
 }
 

@@ -5,8 +5,6 @@
 // faults, which would otherwise end the process without a report, and the library's reserved signal.
 #pragma once
 
-#include <sys/prctl.h>
-
 #include <new>
 
 #include <tocsin/libc_functions.hpp>
@@ -30,7 +28,8 @@ inline void* run_service(void* argument) {
     auto* const given = static_cast<thread_start*>(argument);
     thread_start const start = *given;
     delete given;
-    ::prctl(PR_SET_NAME, service_names[start.name]);
+    constexpr long set_name = 15;  // PR_SET_NAME (linux/prctl.h)
+    in_signal::system_call(SYS_prctl, set_name, in_signal::as_word(service_names[start.name]));
     alternate_stack own;  // the thread never ends, and so this stack
     own.open(start.in->limit.alternate_stack);
     start.in->services[start.name].thread.store(in_signal::thread_pointer());
