@@ -239,8 +239,9 @@ PARTS = {
     'claims that nothing is lost by, and an end that waits':
         r'claim_signal|withdraw_signal|wait_until_left|detail::(remember|forget|put_back|unlink)|_disposition|table_lock|'
         r'patience|row_links|prepare_link|guard_state',
-    'the way of a signal': r'tocsin_entry|deliver|enter_by_fault|carries_interruption',
-    'handlers that were there before': r'calling|behind_caller|meet_foreign|call_foreign|foreign_call',
+    'the way of a signal':
+        r'tocsin_entry|in_signal::(deliver|enter|walk_chain|carries_interruption|take_own_cell|find_own_cell)',
+    'handlers that were there before': r'in_signal::(calling|link_behind_caller|call_foreign)',
     'the default disposition, as if without us': r'take_default|reraise|send_again|exit_now|put_back_newest',
     'the exception and its text': r'tocsin::error|posix::fail|signal_names',
 }

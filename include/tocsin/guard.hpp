@@ -216,7 +216,7 @@ class guard {
 
     failure open(Rows&&... rows) noexcept {
         // what could not be installed is kept, so that the members of an empty guard have something to ask
-        state_ = ::new (std::nothrow) state_type{detail::split_rows(detail::moved(rows)...)};
+        state_ = ::new (std::nothrow_t{}) state_type{detail::split_rows(detail::moved(rows)...)};
         if (state_ == nullptr) return {ENOMEM, "operator new", 0};
         failure const refused = state_->open(pending_, fed_, resting_);
         installed_ = !refused;

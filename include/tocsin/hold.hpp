@@ -66,6 +66,7 @@ class [[nodiscard]] hold {
             return;
         }
         if (own->kept.load_relaxed() != nullptr) return;  // an outer one holds
+        kept_.put_off = &in_signal::put_off;
         kept_.signal = 0;
         own->kept.store_relaxed(&kept_);
         __atomic_signal_fence(__ATOMIC_SEQ_CST);

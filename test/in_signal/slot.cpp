@@ -28,28 +28,27 @@ struct process {
 
 }  // namespace
 
-TEST_CASE("a thread is inside while the mark lives, and gives it back once", "[slot]") {
+TEST_CASE("a thread is inside until it gives its mark back", "[slot]") {
     auto in = std::make_unique<table>();
-    {
-        inside here{*in, in->slots[SIGUSR1], SIGUSR1};
-        CHECK(held(*in) == 1);
-        inside const nested{*in, in->slots[SIGSEGV], SIGSEGV};
-        CHECK(held(*in) == 2);
-        here.leave();
-        here.leave();
-        CHECK(held(*in) == 1);
-    }
+    auto* const here = inside::enter(*in, SIGUSR1);
+    CHECK(held(*in) == 1);
+    auto* const nested = inside::enter(*in, SIGSEGV);
+    CHECK(held(*in) == 2);
+    inside::leave(*in, SIGUSR1, here);
+    CHECK(held(*in) == 1);
+    CHECK(nested->load() == inside::tag(SIGSEGV));
+    inside::leave(*in, SIGSEGV, nested);
     CHECK(held(*in) == 0);
 }
 
 TEST_CASE("who finds no free cell is counted in the slot", "[slot]") {
     auto in = std::make_unique<table>();
     slot& of = in->slots[SIGUSR1];
-    std::vector<std::unique_ptr<inside>> crowd;
-    for (unsigned i = 0; i < cell_count + 5; ++i) crowd.push_back(std::make_unique<inside>(*in, of, SIGUSR1));
+    std::vector<atomic<std::uintptr_t>*> crowd;
+    for (unsigned i = 0; i < cell_count + 5; ++i) crowd.push_back(inside::enter(*in, SIGUSR1));
     CHECK(held(*in) == cell_count);
     CHECK(of.crowd.load() == 5);
-    crowd.clear();
+    for (auto* const each : crowd) inside::leave(*in, SIGUSR1, each);
     CHECK(held(*in) == 0);
     CHECK(of.crowd.load() == 0);
 }
@@ -59,11 +58,11 @@ TEST_CASE("a thread finds all its marks, however far away from its first cell th
     unsigned const first = first_cell(thread_pointer());
     constexpr unsigned taken = 7;
     for (unsigned i = 0; i < taken; ++i) in->cells[(first + i) % cell_count].holder.store(1);
-    inside const far{*in, in->slots[SIGSEGV], SIGSEGV};
+    inside::enter(*in, SIGSEGV);
     for (unsigned i = 0; i < taken; ++i) in->cells[(first + i) % cell_count].holder.store(0);
     CHECK(faults_under_way(*in) == 1);
-    inside const near{*in, in->slots[SIGBUS], SIGBUS};
-    inside const no_fault{*in, in->slots[SIGUSR1], SIGUSR1};
+    inside::enter(*in, SIGBUS);
+    inside::enter(*in, SIGUSR1);
     CHECK(faults_under_way(*in) == 2);
     int marks = 0;
     for_marks_of(*in, thread_pointer(), [&marks](int) { ++marks; });
@@ -79,13 +78,9 @@ TEST_CASE("a thread that has a cell of its own marks that one", "[slot]") {
     mine->owner.store(thread_pointer());
     CHECK(find_own_cell(*in, thread_pointer()) == mine);
     mine->holder.store(inside::tag(SIGUSR1));
-    {
-        inside here{*mine, in->slots[SIGUSR1]};
-        CHECK(held(*in) == 0);
-        CHECK(mine->holder.load() == inside::tag(SIGUSR1));
-        here.leave();
-        CHECK(mine->holder.load() == 0);
-    }
+    inside::leave(*in, SIGUSR1, &mine->holder);
+    CHECK(held(*in) == 0);
+    CHECK(mine->holder.load() == 0);
     CHECK(mine->owner.load() == thread_pointer());
 }
 
@@ -98,7 +93,8 @@ TEST_CASE("a thread whose place is taken finds the next one, and none when all a
     CHECK(second != first);
     second->owner.store(thread_pointer());
     CHECK(find_own_cell(*in, thread_pointer()) == second);
-    second->owner.store(1);
+    second->owner.store(thread_pointer() | taken_away);
+    CHECK(find_own_cell(*in, thread_pointer()) == second);
     for (own_cell& each : in->own) each.owner.store(1);
     CHECK(find_own_cell(*in, thread_pointer()) == nullptr);
 }

@@ -10,7 +10,6 @@
 
 #include <tocsin/in_signal/owner.hpp>
 #include <tocsin/in_signal/report_seat.hpp>
-#include <tocsin/in_signal/held.hpp>
 #include <tocsin/in_signal/reraise.hpp>
 #include <tocsin/in_signal/slot.hpp>
 
@@ -20,36 +19,24 @@ namespace tocsin::in_signal {
 // program exports its symbols, the dynamic linker would mix the copies, and one's function would look at its own.
 [[gnu::visibility("hidden")]] inline atomic<table*> the_table;
 
-// The note that a foreign handler is being called from a chain; see `mark`.
-class foreign_call {
-  public:
-    foreign_call(arrival& a, link const& called) noexcept : table_{*a.in} {
-        for (mark& candidate : table_.marks) {
-            if (!candidate.thread.replace(0, thread_pointer())) continue;
-            mark_ = &candidate;
-            mark_->frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
-            mark_->info = a.info;
-            mark_->context = a.context;
-            mark_->called = &called;
-            table_.marks_set.fetch_add(1);
-            return;
-        }
+// Notes that a foreign handler is being called from a chain; see `mark`. Null if there is no room for it.
+[[gnu::always_inline, gnu::nothrow]] inline mark* note_call(arrival& a, link const& called) {
+    for (mark& candidate : a.in->marks) {
+        if (!candidate.thread.replace(0, thread_pointer())) continue;
+        candidate.frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+        candidate.info = a.info;
+        candidate.context = a.context;
+        candidate.called = &called;
+        a.in->marks_set.fetch_add(1);
+        return &candidate;
     }
-    ~foreign_call() {
-        if (mark_ != nullptr) erase(table_, *mark_);
-    }
-    foreign_call(foreign_call const&) = delete;
-    foreign_call& operator=(foreign_call const&) = delete;
+    return nullptr;
+}
 
-    static void erase(table& in, mark& which) noexcept {
-        which.thread.store(0);
-        in.marks_set.fetch_sub(1);
-    }
-
-  private:
-    table& table_;
-    mark* mark_ = nullptr;
-};
+inline void forget_call(table& in, mark& which) noexcept {
+    which.thread.store(0);
+    in.marks_set.fetch_sub(1);
+}
 
 // The kernel puts the siginfo a few kilobytes above the handler's frame.
 inline bool fresh_from_kernel(arrival const& a, std::uintptr_t frame) noexcept {
@@ -59,7 +46,7 @@ inline bool fresh_from_kernel(arrival const& a, std::uintptr_t frame) noexcept {
 
 // The frame of whoever begins with a delivery: what a foreign handler is called from lies below it, and a foreign
 // handler that calls us above it.
-[[gnu::always_inline]] inline std::uintptr_t frame_here() noexcept {
+[[gnu::always_inline, gnu::nothrow]] inline std::uintptr_t frame_here() {
     return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
 }
 
@@ -71,7 +58,7 @@ __attribute__((noinline, cold)) inline link const* calling(arrival& a, slot& of,
     for (mark& candidate : a.in->marks) {
         if (candidate.thread.load() != self) continue;
         if (candidate.frame <= frame) {
-            foreign_call::erase(*a.in, candidate);
+            forget_call(*a.in, candidate);
             continue;
         }
         bool const of_this_slot = candidate.called >= of.foreign && candidate.called < of.foreign + foreign_links;
@@ -104,25 +91,27 @@ inline link* first_link(arrival& a, slot& of, std::uintptr_t frame) noexcept {
 
 // Calls a handler that is not ours as the kernel would have: its mask, its flags, the original siginfo and
 // context. SA_RESETHAND makes it the default for the next delivery.
-inline void call_foreign(arrival& a, link& which, disposition const& previous) noexcept {
+// (The attribute in place of noexcept: GCC takes __builtin_frame_address for a function that may throw.)
+[[gnu::visibility("hidden"), gnu::noinline, gnu::cold, gnu::nothrow]] inline void call_foreign(
+    arrival& a, link const& which, disposition const& previous) {
     kernel_set const self = bit_of(a.signal);
     kernel_set wanted = previous.mask | ((previous.flags & SA_NODEFER) != 0 ? 0 : self);
     if (a.context != nullptr) wanted |= interrupted_mask(*a.context);
     kernel_set before;
     change_mask(SIG_SETMASK, &wanted, &before);
-    {
-        foreign_call const noted{a, which};
-        if ((previous.flags & SA_SIGINFO) != 0)
-            as_foreign_entry(previous.handler)(a.signal, a.info, a.context);
-        else
-            as_foreign_handler(previous.handler)(a.signal);
-    }
+    mark* const noted = note_call(a, which);
+    if ((previous.flags & SA_SIGINFO) != 0)
+        as_foreign_entry(previous.handler)(a.signal, a.info, a.context);
+    else
+        as_foreign_handler(previous.handler)(a.signal);
+    if (noted != nullptr) forget_call(*a.in, *noted);
     change_mask(SIG_SETMASK, &before, nullptr);
 }
 
 // Reads a foreign link while the thread is still inside the slot.
-inline disposition take_foreign(link& which) noexcept {
+inline disposition take_foreign(arrival const& a, link& which) noexcept {
     disposition previous = which.action;
+    if (a.asked == verdict::reraise) return previous;
     previous.handler = __atomic_load_n(&which.action.handler, __ATOMIC_SEQ_CST);
     bool const handler = previous.handler != SIG_DFL && previous.handler != SIG_IGN;
     if (handler && (previous.flags & SA_RESETHAND) != 0)
@@ -130,47 +119,44 @@ inline disposition take_foreign(link& which) noexcept {
     return previous;
 }
 
-__attribute__((noinline, cold)) inline void meet_foreign(arrival& a, link& which, inside& here) noexcept {
-    disposition const previous = a.asked == verdict::reraise ? which.action : take_foreign(which);
-    here.leave();
+// What stands at the end of the chain.
+inline void meet_foreign(arrival& a, link const& which, disposition const& previous) noexcept {
     if (a.asked == verdict::reraise) return reraise(a, previous);
     if (previous.handler == SIG_IGN) return;
     if (previous.handler != SIG_DFL) return call_foreign(a, which, previous);
     if (a.asked == verdict::chain_or_default || is_fault(a.signal)) take_default(a);
 }
 
-// Walks the chain from here on; the thread is inside. True if a claim has dealt with the signal; false if only foreign
-// dispositions were there.
-inline bool walk_chain(arrival& a, link* at, bool claimed, inside& here) noexcept {
-    for (; at != nullptr; at = at->older.load()) {
-        if (!at->is_claim()) {
-            if (claimed || !a.simulated) meet_foreign(a, *at, here);
-            return claimed;
-        }
+// Walks the chain behind the claim that has run already, or from its beginning if none has; the thread is inside, by
+// this cell, and no longer at the end. True if a claim has dealt with the signal; false if only foreign dispositions
+// were there.
+[[gnu::visibility("hidden"), gnu::noinline, gnu::cold, gnu::nothrow]] inline bool walk_chain(
+    arrival& a, link const* ran, atomic<std::uintptr_t>* holder) {
+    bool claimed = ran != nullptr;
+    link* at = claimed ? ran->older.load() : first_link(a, a.in->slots[a.signal], frame_here());
+    bool done = false;
+    while (at != nullptr && at->is_claim()) {
         claimed = true;
         a.asked = at->run(*at, a);
-        if (a.asked == verdict::done) return true;
+        done = a.asked == verdict::done;
+        if (done) break;  // the link may be gone
+        at = at->older.load();
     }
-    here.leave();
+    bool const foreign = !done && at != nullptr;
+    disposition previous{};
+    if (foreign && (claimed || !a.simulated)) previous = take_foreign(a, *at);
+    inside::leave(*a.in, a.signal, holder);
+    if (foreign) {
+        if (claimed || !a.simulated) meet_foreign(a, *at, previous);
+        return claimed;
+    }
     if (claimed && a.asked == verdict::reraise) take_default(a);
     if (!claimed && a.signal == a.in->second_signal.load()) return a.in->capture.load()(a);
     return claimed;
 }
 
-[[gnu::noinline]] inline bool deliver(arrival& a) noexcept {
-    slot& of = a.in->slots[a.signal];
-    inside here{*a.in, of, a.signal};
-    return walk_chain(a, first_link(a, of, frame_here()), false, here);
-}
-
-// A fault may be the end of a step of a report, instead of a delivery. Apart, so that other signals do not pay for it.
-[[gnu::visibility("hidden"), gnu::noinline]] inline void enter_by_fault(int signal, siginfo_t* info,
-                                                                        void* context) noexcept {
-    allow_unaligned();
-    int const kept = errno;
-    arrival a{signal, info, static_cast<ucontext_t*>(context), the_table.load_acquire()};
-    if (!is_of_a_report(a)) deliver(a);
-    errno = kept;
+[[gnu::visibility("hidden"), gnu::noinline]] inline bool deliver(arrival& a) noexcept {
+    return walk_chain(a, nullptr, inside::enter(*a.in, a.signal));
 }
 
 // The thread's own cell, which it takes if it has none and there is one left; libc's errno of the copy of the library
@@ -188,34 +174,38 @@ inline bool walk_chain(arrival& a, link* at, bool claimed, inside& here) noexcep
     return nullptr;
 }
 
-// In a cell that is shared: every cell is taken, or the thread's own is in use, by a handler that this one interrupts
-// or by the thread itself, which holds.
-[[gnu::visibility("hidden"), gnu::noinline]] inline void enter_by_shared_cell(arrival& a) noexcept {
-    int& current = errno;
-    int const kept = current;
-    if (!is_interruption(a) && !put_off(a)) deliver(a);
-    current = kept;
+// The delivery that comes first while the thread holds is put off (see held.hpp). The code for that is with `hold`.
+inline bool is_put_off(arrival& a) noexcept {
+    std::uintptr_t const self = thread_pointer();
+    own_cell const* const cell = find_own_cell(*a.in, self);
+    if (cell == nullptr || cell->owner.load_relaxed() == 0) return false;
+    kept_delivery* const kept = cell->kept.load_relaxed();
+    return kept != nullptr && kept->put_off(*kept, a);
 }
 
-// What is not over after the newest claim has run, or does not begin with a claim.
-[[gnu::visibility("hidden"), gnu::noinline]] inline void walk_chain_on(arrival& a, slot& of, own_cell& marked,
-                                                                 link* behind) noexcept {
-    inside here{marked, of};
-    if (behind != nullptr)
-        walk_chain(a, behind->older.load(), true, here);
-    else
-        walk_chain(a, first_link(a, of, frame_here()), false, here);
+// In a cell that is shared: a fault; or every cell is taken, or the thread's own is in use, by a handler that this one
+// interrupts or by the thread itself, which holds. A fault may be the end of a step of a report, instead of a delivery.
+[[gnu::visibility("hidden"), gnu::noinline, gnu::cold]] inline void enter_by_shared_cell(int signal, siginfo_t* info,
+                                                                                   void* context) noexcept {
+    bool const fault = is_fault(signal);
+    if (fault) allow_unaligned();
+    int& current = errno;
+    int const kept = current;
+    arrival a{signal, info, static_cast<ucontext_t*>(context), the_table.load_acquire()};
+    bool const for_nobody = fault ? is_of_a_report(a) : is_interruption(a) || is_put_off(a);
+    if (!for_nobody) deliver(a);
+    current = kept;
 }
 
 // The way of most deliveries has no call but that of the newest claim's program, and no read-modify-write.
 [[gnu::visibility("hidden")]] inline void enter(int signal, siginfo_t* info, void* context) noexcept {
-    if (is_fault(signal)) return enter_by_fault(signal, info, context);
+    if (is_fault(signal)) return enter_by_shared_cell(signal, info, context);
     arrival a{signal, info, static_cast<ucontext_t*>(context), the_table.load_acquire()};
     table& in = *a.in;
     std::uintptr_t const self = thread_pointer();
     own_cell* own = &in.own[first_cell(self) % own_count];
     if (own->owner.load_relaxed() != self) own = take_own_cell(in, self);
-    if (own == nullptr || own->holder.load_relaxed() != 0) return enter_by_shared_cell(a);
+    if (own == nullptr || own->holder.load_relaxed() != 0) return enter_by_shared_cell(signal, info, context);
     if (is_interruption(a)) return;
     int* const current = own->errno_of_owner;
     int const kept = *current;
@@ -232,7 +222,7 @@ inline bool walk_chain(arrival& a, link* at, bool claimed, inside& here) noexcep
     if (ran != nullptr && a.asked == verdict::done)
         own->holder.store_release(0);
     else
-        walk_chain_on(a, of, *own, ran);
+        walk_chain(a, ran, &own->holder);
     *current = kept;
 }
 

@@ -11,28 +11,8 @@
 
 namespace tocsin::in_signal {
 
-// What is kept for a thread. It lies in the outermost `hold` of that thread.
-struct kept_delivery {
-    int signal;           // 0 while there is none
-    std::int32_t process; // where it came
-    kernel_set closed;    // what was masked because of it
-    siginfo_t info;
-};
-
 // A mark in `own_cell::holder` that is for no slot: deliveries take the way of those that find the cell in use.
 inline std::uintptr_t holding_mark(std::uintptr_t self) noexcept { return self; }
-
-// The cell in which the thread has said that it holds. It may have been taken from the thread for all other purposes.
-inline own_cell* find_holding_cell(table& in, std::uintptr_t self) noexcept {
-    unsigned const start = first_cell(self);
-    for (unsigned i = 0; i < own_count; ++i) {
-        own_cell& candidate = in.own[(start + i) % own_count];
-        std::uintptr_t const owner = candidate.owner.load_relaxed();
-        if (owner == 0) return nullptr;
-        if ((owner & ~taken_away) == self && candidate.kept.load_relaxed() != nullptr) return &candidate;
-    }
-    return nullptr;
-}
 
 constexpr kernel_set holdable() noexcept {
     kernel_set set = ~kernel_set{0};
@@ -43,16 +23,14 @@ constexpr kernel_set holdable() noexcept {
 
 // True if the delivery has been put off. A second one comes only if the program has opened signals in between: it is
 // sent again, to be pending; where the kernel has no room for it, it is not put off.
-[[gnu::visibility("hidden"), gnu::noinline]] inline bool put_off(arrival& a) noexcept {
-    own_cell* const cell = find_holding_cell(*a.in, thread_pointer());
-    if (cell == nullptr || a.context == nullptr) return false;
+[[gnu::visibility("hidden"), gnu::noinline]] inline bool put_off(kept_delivery& kept, arrival& a) noexcept {
+    if (a.context == nullptr) return false;
     int const reserved = a.in->reserved_signal.load();
     int const second = a.in->second_signal.load();
     if (a.signal == reserved || a.signal == second) return false;
     // In a vforked child the thread's words are the parent's.
     std::int32_t const live = a.in->live_process->load_relaxed();
     if (live != 0 && live != a.pid()) return false;
-    kept_delivery& kept = *cell->kept.load_relaxed();
     if (kept.signal != 0 && queue_to_thread(a.pid(), gettid(), a.signal, a.info) != 0) return false;
     kernel_set const before = interrupted_mask(*a.context);
     kernel_set close = holdable() & ~before;

@@ -185,27 +185,42 @@ struct arrival {
     }
 };
 
+// What is kept for a thread that holds; see held.hpp. It lies in the outermost `hold` of that thread, whose copy of the
+// library says what is done with a delivery: true if it has been put off.
+struct kept_delivery {
+    bool (*put_off)(kept_delivery&, arrival&) noexcept;
+    int signal;            // 0 while there is none
+    std::int32_t process;  // where it came
+    kernel_set closed;     // what was masked because of it
+    siginfo_t info;
+};
+
 // The same with a signal's tag above the thread pointer: what lies there is cut off.
 inline unsigned first_cell(std::uintptr_t self) noexcept {
     return static_cast<unsigned>((self >> 6) ^ (self >> 12) ^ (self >> 22));
 }
 
-// The own cell of a thread, or the free one where the search for it ends; null if there is neither. Cells are never
-// given back, so that a search ends at the first free one.
-inline own_cell* find_own_cell(table& in, std::uintptr_t self) noexcept {
+// The own cell of a thread, also one that has been taken away, or the free one where the search for it ends; null if
+// there is neither. Cells are never given back, so that a search ends at the first free one.
+[[gnu::visibility("hidden"), gnu::noinline]] inline own_cell* find_own_cell(table& in, std::uintptr_t self) noexcept {
     unsigned const start = first_cell(self);
     for (unsigned i = 0; i < own_count; ++i) {
         own_cell& candidate = in.own[(start + i) % own_count];
         std::uintptr_t const owner = candidate.owner.load();
-        if (owner == self || owner == 0) return &candidate;
+        if ((owner & ~taken_away) == self || owner == 0) return &candidate;
     }
     return nullptr;
 }
 
-// Marks this thread as being inside a slot, so that the removal of a link can wait for it.
-class inside {
-  public:
-    inside(table& in, slot& of, int signal) noexcept : slot_{of} {
+// How a thread marks itself as being inside a slot, so that the removal of a link can wait for it. Never an object: a
+// destructor would have the compiler prepare for exceptions that there are none of.
+struct inside {
+    static std::uintptr_t tag(int signal, std::uintptr_t self = thread_pointer()) noexcept {
+        return self | static_cast<std::uintptr_t>(signal) << signal_shift;
+    }
+
+    // In a cell that is shared. Answers where; null if none was free.
+    static atomic<std::uintptr_t>* enter(table& in, int signal) noexcept {
         std::uintptr_t const self = tag(signal);
         unsigned const start = first_cell(self);
         if (in.cells_in_use.load() == 0) in.cells_in_use.store(1);
@@ -213,31 +228,18 @@ class inside {
             cell& candidate = in.cells[(start + i) % cell_count];
             if (candidate.holder.load_relaxed() != 0) continue;
             if (i > in.farthest_cell.load_relaxed()) go_as_far_as(in, i);
-            if (candidate.holder.replace(0, self)) {
-                holder_ = &candidate.holder;
-                return;
-            }
+            if (candidate.holder.replace(0, self)) return &candidate.holder;
         }
-        of.crowd.fetch_add(1);
+        in.slots[signal].crowd.fetch_add(1);
+        return nullptr;
     }
-    // By the thread's own cell, which it has marked already.
-    inside(own_cell& marked, slot& of) noexcept : slot_{of}, holder_{&marked.holder} {}
-    ~inside() { leave(); }
-    inside(inside const&) = delete;
-    inside& operator=(inside const&) = delete;
 
-    // Given back early before code is called that may never return.
-    void leave() noexcept {
-        if (left_) return;
-        left_ = true;
-        if (holder_ != nullptr)
-            holder_->store_release(0);
+    // Before code is called that may never return.
+    static void leave(table& in, int signal, atomic<std::uintptr_t>* holder) noexcept {
+        if (holder != nullptr)
+            holder->store_release(0);
         else
-            slot_.crowd.fetch_sub(1);
-    }
-
-    static std::uintptr_t tag(int signal, std::uintptr_t self = thread_pointer()) noexcept {
-        return self | static_cast<std::uintptr_t>(signal) << signal_shift;
+            in.slots[signal].crowd.fetch_sub(1);
     }
 
   private:
@@ -247,10 +249,6 @@ class inside {
         while (found < i && !in.farthest_cell.compare_exchange(found, i)) {
         }
     }
-
-    slot& slot_;
-    atomic<std::uintptr_t>* holder_ = nullptr;
-    bool left_ = false;
 };
 
 // The shared cells that this thread may have marked, each with what it holds.

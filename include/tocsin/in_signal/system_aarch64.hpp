@@ -11,8 +11,28 @@
 
 namespace tocsin::in_signal {
 
-inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
-                        long f = 0) noexcept {
+// What a call has no argument for, the kernel does not look at; where it has one and it is to be 0, say so, from the
+// fourth on.
+inline long system_call(long number, long a = 0, long b = 0, long c = 0) noexcept {
+    register long x8 __asm__("x8") = number;
+    register long x0 __asm__("x0") = a;
+    register long x1 __asm__("x1") = b;
+    register long x2 __asm__("x2") = c;
+    __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2) : "memory");
+    return x0;
+}
+
+inline long system_call(long number, long a, long b, long c, long d) noexcept {
+    register long x8 __asm__("x8") = number;
+    register long x0 __asm__("x0") = a;
+    register long x1 __asm__("x1") = b;
+    register long x2 __asm__("x2") = c;
+    register long x3 __asm__("x3") = d;
+    __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
+    return x0;
+}
+
+inline long system_call(long number, long a, long b, long c, long d, long e, long f = 0) noexcept {
     register long x8 __asm__("x8") = number;
     register long x0 __asm__("x0") = a;
     register long x1 __asm__("x1") = b;

@@ -10,8 +10,28 @@
 
 namespace tocsin::in_signal {
 
-inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
-                        long f = 0) noexcept {
+// What a call has no argument for, the kernel does not look at; where it has one and it is to be 0, say so, from the
+// fourth on.
+inline long system_call(long number, long a = 0, long b = 0, long c = 0) noexcept {
+    long result;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+inline long system_call(long number, long a, long b, long c, long d) noexcept {
+    register long r10 __asm__("r10") = d;
+    long result;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+inline long system_call(long number, long a, long b, long c, long d, long e, long f = 0) noexcept {
     register long r10 __asm__("r10") = d;
     register long r8 __asm__("r8") = e;
     register long r9 __asm__("r9") = f;
@@ -39,7 +59,7 @@ inline std::uintptr_t thread_pointer() noexcept {
     return self;
 }
 
-inline void relax() noexcept { __builtin_ia32_pause(); }
+inline void relax() noexcept { __asm__ volatile("pause"); }
 
 inline std::uintptr_t program_counter(ucontext_t const& context) noexcept {
     return static_cast<std::uintptr_t>(context.uc_mcontext.gregs[REG_RIP]);

@@ -53,7 +53,7 @@ inline long write_to(byte_target const& to, unsigned char byte) noexcept {
     long written = -EINTR;
     for (int tries = 0; written == -EINTR && tries < 8; ++tries)
         written = to.socket ? system_call(SYS_sendto, to.descriptor, as_word(&byte), 1,
-                                          send_without_waiting | send_without_sigpipe)
+                                          send_without_waiting | send_without_sigpipe, 0, 0)
                             : write_without_sigpipe(to.descriptor, byte);
     return written;
 }

@@ -160,7 +160,7 @@ class output {
     long once(char const* from, std::size_t size) noexcept {
         if (way_ == way::socket)
             return system_call(SYS_sendto, fd_, as_word(from), static_cast<long>(size),
-                               send_without_wait_or_signal);
+                               send_without_wait_or_signal, 0, 0);
         return in_signal::write(way_ == way::without_wait ? own_ : fd_, from, size);
     }
 

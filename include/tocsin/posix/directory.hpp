@@ -32,7 +32,7 @@ struct raw_storage {
 }  // namespace tocsin::posix
 
 // Defined by the generated source file, if the program links it.
-extern "C" [[gnu::weak]] tocsin::posix::raw_storage const* tocsin_raw_storage();
+extern "C" [[gnu::weak]] tocsin::posix::raw_storage const* tocsin_raw_storage() noexcept;
 
 namespace tocsin::posix {
 
@@ -51,7 +51,7 @@ struct directory {
 };
 
 // Runs once in the process, in the copy that made the table.
-using furnish = void (*)(in_signal::table&);
+using furnish = void (*)(in_signal::table&) noexcept;
 
 namespace detail {
 

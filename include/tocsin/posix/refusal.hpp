@@ -12,10 +12,10 @@ namespace tocsin::posix {
 
 // Throws tocsin::error. Without exceptions it prints the error and aborts.
 [[noreturn, gnu::noinline, gnu::cold]] inline void fail(failure const& refused) {
-    error const what{refused.errno_code, refused.call, refused.signal};
 #if defined(__cpp_exceptions)
-    throw what;
+    throw error{refused.errno_code, refused.call, refused.signal};  // made where it is thrown from: nothing to clean up
 #else
+    error const what{refused.errno_code, refused.call, refused.signal};
     char const* const line = what.what();
     in_signal::write(2, line, __builtin_strlen(line));
     in_signal::write(2, "\n", 1);

@@ -16,6 +16,6 @@ static constexpr raw_storage own_storage{
 
 }  // namespace tocsin::posix
 
-extern "C" [[gnu::visibility("hidden"), gnu::used]] tocsin::posix::raw_storage const* tocsin_raw_storage() {
+extern "C" [[gnu::visibility("hidden"), gnu::used]] tocsin::posix::raw_storage const* tocsin_raw_storage() noexcept {
     return &tocsin::posix::own_storage;
 }
