@@ -235,15 +235,15 @@ def text_of(folder, include, name, source, libraries=()):
 # What the first row of a guard pays for, by the functions that are there for it.
 PARTS = {
     'one table for every copy of the library':
-        r'find_table|candidate|is_directory|make_table|map_page|fill_in|note_fork|note_exit|adopt_process|forget_other',
+        r'find_table|candidate|is_directory|make_table|map_page|fill_in|note_fork|note_exit|adopt_process',
     'claims that nothing is lost by, and an end that waits':
-        r'claim_signal|withdraw_signal|wait_until_left|detail::(remember|forget|put_back|unlink)|_disposition|table_lock|'
+        r'claim_signal|withdraw_signal|wait_|pass_barrier|detail::(is_ours|same)|detail::(remember|forget|put_back|unlink)|_disposition|table_lock|'
         r'patience|row_links|prepare_link|guard_state',
     'the way of a signal':
         r'tocsin_entry|in_signal::(deliver|enter|walk_chain|carries_interruption|take_own_cell|find_own_cell)',
     'handlers that were there before': r'in_signal::(calling|link_behind_caller|call_foreign)',
     'the default disposition, as if without us': r'take_default|reraise|send_again|exit_now|put_back_newest',
-    'the exception and its text': r'tocsin::error|posix::fail|signal_names',
+    'the exception and its text': r'tocsin::error|posix::fail|standard_names',
 }
 
 

@@ -18,18 +18,20 @@ namespace tocsin {
 // program's objects hide: LLVM's library compares exception types by address.
 class [[gnu::visibility("default")]] error : public std::exception {
   public:
-    error(int code, char const* call, int signal) noexcept : code_{code}, signal_{signal}, call_{call} {
-        char const* const reason = detail::libc::strerror(code);
+    [[gnu::cold]] error(int code, char const* call, int signal) noexcept : code_{code}, signal_{signal}, call_{call} {
         // without the table of names for real-time signals, which few programs need
         int const offset = detail::realtime_offset(signal);
-        char const* const known = offset == 0 ? "SIGRTMIN" : detail::standard_name(signal).c_str();
-        if (signal == 0)
-            __builtin_snprintf(text_, sizeof text_, "tocsin: %s: %s", call, reason);
-        else if (*known != '\0')
-            __builtin_snprintf(text_, sizeof text_, "tocsin: %s(%s): %s", call, known, reason);
-        else
-            __builtin_snprintf(text_, sizeof text_, "tocsin: %s(%s%d): %s", call, offset > 0 ? "SIGRTMIN+" : "signal ",
-                               offset > 0 ? offset : signal, reason);
+        char const* known = detail::standard_name(signal);
+        int number = 0;  // shown if it is another
+        if (offset >= 0) {
+            known = offset == 0 ? "SIGRTMIN" : "SIGRTMIN+";
+            number = offset;
+        } else if (*known == '\0' && signal != 0) {
+            known = "signal ";
+            number = signal;
+        }
+        __builtin_snprintf(text_, sizeof text_, "tocsin: %s%s%s%.0d%s: %s", call, signal != 0 ? "(" : "", known, number,
+                           signal != 0 ? ")" : "", detail::libc::strerror(code));
     }
 
     // One line: the call, the signal and the reason, such as "tocsin: sigaction(SIGUSR1): Invalid argument".

@@ -98,7 +98,7 @@ inline void withdraw_half_done(in_signal::table& in, int signal, in_signal::link
         claim.run = &in_signal::run_guarded;
         claim.action = {in_signal::as_handler(in->operate->entry), SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_NODEFER,
                         nullptr, posix::all_but_faults(*in)};
-        if (failure const refused = in->operate->claim(*in, signal, claim)) return refused;
+        if (failure const refused = posix::claim_link(*in, signal, claim)) return refused;
         all_guarded.held.fetch_or(bit);
     }
     return {};

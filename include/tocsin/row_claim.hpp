@@ -121,7 +121,7 @@ inline failure claim_one(in_signal::table& in, in_signal::row_link& of) noexcept
     int const number = of.number;
     if (number == in.reserved_signal.load()) return {EBUSY, "sigaction", number};
     of.action = kernel_action(in, of);
-    return in.operate->claim(in, number, of);
+    return posix::claim_link(in, number, of);
 }
 
 // The links of a guard's rows, in their order. Those before `claimed` are.
@@ -178,7 +178,7 @@ struct row_links {
                 in.operate->withdraw(in, each.number, each);
                 each.lost = true;
             }
-            if (failure const refused = in.operate->claim(in, each.number, each)) return refused;
+            if (failure const refused = posix::claim_link(in, each.number, each)) return refused;
             each.lost = false;
         }
         return {};

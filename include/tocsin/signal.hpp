@@ -84,25 +84,27 @@ namespace detail {
 
 // The tables hold the characters themselves: pointers to them would each cost a program a relocation.
 
-struct named_signal {
-    unsigned char number;
-    char name[10];
-};
 struct described_signal {
     unsigned char number;
     char text[35];
 };
 
-// The first name of a number is the one `name` answers with; the others are only understood.
-[[gnu::visibility("hidden")]] inline constexpr named_signal signal_names[] = {
-    {SIGHUP, "SIGHUP"}, {SIGINT, "SIGINT"}, {SIGQUIT, "SIGQUIT"}, {SIGILL, "SIGILL"}, {SIGTRAP, "SIGTRAP"},
-    {SIGABRT, "SIGABRT"}, {SIGBUS, "SIGBUS"}, {SIGFPE, "SIGFPE"}, {SIGKILL, "SIGKILL"}, {SIGUSR1, "SIGUSR1"},
-    {SIGSEGV, "SIGSEGV"}, {SIGUSR2, "SIGUSR2"}, {SIGPIPE, "SIGPIPE"}, {SIGALRM, "SIGALRM"},
-    {SIGTERM, "SIGTERM"}, {SIGSTKFLT, "SIGSTKFLT"}, {SIGCHLD, "SIGCHLD"}, {SIGCONT, "SIGCONT"},
-    {SIGSTOP, "SIGSTOP"}, {SIGTSTP, "SIGTSTP"}, {SIGTTIN, "SIGTTIN"}, {SIGTTOU, "SIGTTOU"},
-    {SIGURG, "SIGURG"}, {SIGXCPU, "SIGXCPU"}, {SIGXFSZ, "SIGXFSZ"}, {SIGVTALRM, "SIGVTALRM"},
-    {SIGPROF, "SIGPROF"}, {SIGWINCH, "SIGWINCH"}, {SIGIO, "SIGIO"}, {SIGPWR, "SIGPWR"}, {SIGSYS, "SIGSYS"},
-    {SIGABRT, "SIGIOT"}, {SIGIO, "SIGPOLL"}, {SIGCHLD, "SIGCLD"},
+// Each ends in a zero byte, in the order of their numbers, from 1 on.
+[[gnu::visibility("hidden")]] inline constexpr char standard_names[] =
+    "SIGHUP\0SIGINT\0SIGQUIT\0SIGILL\0SIGTRAP\0SIGABRT\0SIGBUS\0SIGFPE\0SIGKILL\0SIGUSR1\0SIGSEGV\0SIGUSR2\0"
+    "SIGPIPE\0SIGALRM\0SIGTERM\0SIGSTKFLT\0SIGCHLD\0SIGCONT\0SIGSTOP\0SIGTSTP\0SIGTTIN\0SIGTTOU\0SIGURG\0"
+    "SIGXCPU\0SIGXFSZ\0SIGVTALRM\0SIGPROF\0SIGWINCH\0SIGIO\0SIGPWR\0SIGSYS";
+// The numbers of x86-64 and aarch64 (include/uapi/asm-generic/signal.h).
+static_assert(SIGTRAP == 5 && SIGBUS == 7 && SIGUSR1 == 10 && SIGUSR2 == 12 && SIGSTKFLT == 16 && SIGCHLD == 17 &&
+              SIGSTOP == 19 && SIGURG == 23 && SIGVTALRM == 26 && SIGIO == 29 && SIGPWR == 30 && SIGSYS == 31);
+
+// Other names that are understood.
+struct named_signal {
+    unsigned char number;
+    char name[7];
+};
+[[gnu::visibility("hidden")]] inline constexpr named_signal other_names[] = {
+    {SIGABRT, "IOT"}, {SIGIO, "POLL"}, {SIGCHLD, "CLD"},
 };
 
 [[gnu::visibility("hidden")]] inline constexpr described_signal signal_texts[] = {
@@ -163,11 +165,17 @@ inline constexpr int realtime_name_count = static_cast<int>(sizeof(realtime_name
 inline constexpr int standard_signals = 31;
 inline constexpr int last_signal = 64;
 
+constexpr char const* behind_zero(char const* text) noexcept {
+    while (*text++ != '\0') {}
+    return text;
+}
+
 // Empty for what is none of them.
-constexpr signal_name standard_name(int signal) noexcept {
-    for (auto const& known : signal_names)
-        if (known.number == signal) return known.name;
-    return {};
+constexpr char const* standard_name(int signal) noexcept {
+    if (signal < 1 || signal > standard_signals) return "";
+    char const* name = standard_names;
+    while (--signal != 0) name = behind_zero(name);
+    return name;
 }
 
 // The distance from SIGRTMIN; negative for a number without a name.
@@ -272,8 +280,11 @@ constexpr parsed_signal parse(detail::characters text) noexcept {
     if (text.data == nullptr) return {};
     bool const prefixed = text.size > 3 && text.starts_with("SIG");
     detail::characters const wanted = prefixed ? text.behind(3) : text;
-    for (auto const& known : detail::signal_names)
-        if (wanted.is(known.name + 3)) return parsed_signal{known.number};
+    char const* known = detail::standard_names;
+    for (int signal = 1; signal <= detail::standard_signals; ++signal, known = detail::behind_zero(known))
+        if (wanted.is(known + 3)) return parsed_signal{signal};
+    for (auto const& other : detail::other_names)
+        if (wanted.is(other.name)) return parsed_signal{other.number};
     if (int const number = detail::parse_realtime(wanted); number != 0) return parsed_signal{number};
     int const number = detail::small_number(text);
     bool const standard = number >= 1 && number <= detail::standard_signals;

@@ -102,7 +102,7 @@ TEST_CASE("where no agreed address is free the failure has a name", "[directory]
 TEST_CASE("a table of another major version is refused", "[directory]") {
     in_child([] {
         find();
-        auto* const page = posix::detail::find_existing();
+        auto* const page = posix::detail::find_page();
         require_in_child(page != nullptr);
         page->major = posix::table_major + 1;
         in_signal::the_table.store(nullptr);
@@ -113,8 +113,8 @@ TEST_CASE("a table of another major version is refused", "[directory]") {
 
 TEST_CASE("a directory that a thread was making when the process forked is finished by the child", "[directory]") {
     in_child([] {
-        auto* const page = posix::detail::claim_page();
-        require_in_child(page != nullptr);
+        auto* const page = posix::detail::find_page();
+        require_in_child(page != nullptr && page->magic.load() == 0);
         page->maker.store(1'000'000'000);
         in_signal::table* const found = find();
         require_in_child(found != nullptr && furnished.load() == 1);

@@ -68,27 +68,26 @@ struct slot {
     link foreign[foreign_links];
 };
 
-// One cache line for each thread that is inside a slot: thread pointer and signal in one word, 0 if free.
+// One cache line for each thread that is inside a slot.
 struct alignas(64) cell {
-    atomic<std::uintptr_t> holder;
+    atomic<std::uintptr_t> owner;   // thread pointer; 0 until somebody takes it. It stays when the thread ends.
+    atomic<std::uintptr_t> holder;  // thread pointer and signal in one word, 0 if free
+    atomic<struct kept_delivery*> kept;  // not null while the thread holds; see held.hpp
+    int* errno_of_owner;            // at the same place from the thread pointer always: libc's own storage is static
 };
 inline constexpr unsigned cell_count = 64;
 // Addresses of user space need 57 bits at most; the signal lies above them.
 inline constexpr unsigned signal_shift = 57;
 inline constexpr std::uintptr_t thread_bits = (std::uintptr_t{1} << signal_shift) - 1;
 
-// The same for a thread that has it for good, so that it marks itself by a store alone: no read-modify-write, no fence.
+// Some cells are shared, and have nothing but a holder. The others each belong to a thread for good, so that it marks
+// itself by a store alone: no read-modify-write, no fence.
 // Whoever removes a link makes every running thread pass a barrier before it looks (posix/registry.hpp). The cell is
 // for one signal at a time, for what the kernel delivers, and for the threads that come first; else the thread takes
-// a cell of those above. Threads that share one thread pointer and run at the same time (clone(2) without
+// a cell of those that are shared. Threads that share one thread pointer and run at the same time (clone(2) without
 // CLONE_SETTLS) are one thread here, as they are to libc.
-struct alignas(64) own_cell {
-    atomic<std::uintptr_t> owner;   // thread pointer; 0 until somebody takes it. It stays when the thread ends.
-    atomic<std::uintptr_t> holder;  // as in `cell`; only its thread writes it
-    atomic<struct kept_delivery*> kept;  // not null while the thread holds; see held.hpp
-    int* errno_of_owner;            // at the same place from the thread pointer always: libc's own storage is static
-};
-inline constexpr unsigned own_count = 64;
+using own_cell = cell;
+inline constexpr unsigned own_count = cell_count;
 inline constexpr std::uintptr_t taken_away = 1;  // in `owner`: it marks itself there no more
 
 // Whether cells may be owned.

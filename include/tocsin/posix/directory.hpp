@@ -50,9 +50,6 @@ struct directory {
     in_signal::atomic<std::int32_t> maker;  // the process whose thread fills the page in
 };
 
-// Runs once in the process, in the copy that made the table.
-using furnish = void (*)(in_signal::table&) noexcept;
-
 namespace detail {
 
 inline constexpr unsigned candidates = 4;
@@ -60,7 +57,7 @@ inline constexpr unsigned candidates = 4;
 // 64 to 256 GiB below the stack nobody is likely to be: programs are loaded low, libraries and heaps grow from
 // just below the stack. Sanitizers keep their shadow elsewhere. Where the stack itself is low, as under valgrind and
 // some emulators, that far above it.
-[[gnu::noinline, gnu::cold]] inline std::uintptr_t candidate(unsigned number) noexcept {
+inline std::uintptr_t candidate(unsigned number) noexcept {
     constexpr std::uintptr_t gibi = std::uintptr_t{1} << 30;
     std::uintptr_t const stack = libc::getauxval(libc::at_random);
     std::uint64_t mixed = stack ^ (libc::getauxval(libc::at_vdso) << 7) ^ (number * 0x9e3779b97f4a7c15U);
@@ -91,7 +88,7 @@ inline void unmap(std::uintptr_t address, std::size_t bytes) noexcept {
 }
 
 // A page that reads as zero may be a directory in the making; one that stays so is somebody else's.
-[[gnu::noinline, gnu::cold]] inline bool is_directory(std::uintptr_t address) noexcept {
+[[gnu::visibility("hidden"), gnu::noinline, gnu::cold]] inline bool is_directory(std::uintptr_t address) noexcept {
     if (!is_readable_page(address)) return false;
     patience turn;
     while (at(address)->magic.load() == 0) {
@@ -102,20 +99,19 @@ inline void unmap(std::uintptr_t address, std::size_t bytes) noexcept {
     return at(address)->magic.load() == directory_magic;
 }
 
-inline directory* find_existing() noexcept {
-    for (unsigned i = 0; i < candidates; ++i)
-        if (is_directory(candidate(i))) return at(candidate(i));
-    return nullptr;
+// Takes a page at this very address; false if something is there already.
+inline bool claim_page(std::uintptr_t address) noexcept {
+    std::uintptr_t const got = map_page(address, directory_bytes);
+    if (got != address && got != 0) unmap(got, directory_bytes);
+    return got == address;
 }
 
-// Claims the first free candidate. Null if somebody else was faster, or if nothing is free.
-inline directory* claim_page() noexcept {
-    for (unsigned i = 0; i < candidates; ++i) {
-        std::uintptr_t const wanted = candidate(i);
-        std::uintptr_t const got = map_page(wanted, directory_bytes);
-        if (got == wanted) return at(wanted);
-        if (got != 0) unmap(got, directory_bytes);
-        if (is_directory(wanted)) return nullptr;
+// Looks at all candidates before it claims the first free one: the directory may lie behind one that has become free
+// since. Whoever is slower in claiming finds what was faster. Null if nothing is free.
+[[gnu::always_inline]] inline directory* find_page() noexcept {
+    for (unsigned step = 0; step < 2 * candidates; ++step) {
+        std::uintptr_t const address = candidate(step % candidates);
+        if ((step >= candidates && claim_page(address)) || is_directory(address)) return at(address);
     }
     return nullptr;
 }
@@ -130,7 +126,7 @@ inline directory* claim_page() noexcept {
 #endif
 }
 
-[[gnu::visibility("hidden"), gnu::cold]] inline in_signal::table* make_table() noexcept {
+[[gnu::visibility("hidden"), gnu::always_inline]] inline in_signal::table* make_table() noexcept {
     raw_storage const* provided = &tocsin_raw_storage != nullptr ? tocsin_raw_storage() : nullptr;
     // an older shared library's may be too small for this table
     if (provided != nullptr && provided->bytes < sizeof(in_signal::table)) provided = nullptr;
@@ -149,7 +145,8 @@ inline directory* claim_page() noexcept {
 
 // Fills in a claimed page and publishes it. A forked child may find a page that no thread of its own is filling
 // in: whoever names himself the maker does it.
-[[gnu::visibility("hidden"), gnu::cold]] inline bool fill_in(directory& page, furnish by) noexcept {
+template <class Furnish>
+[[gnu::visibility("hidden"), gnu::always_inline]] inline bool fill_in(directory& page, Furnish furnish) noexcept {
     std::int32_t const self = in_signal::getpid();
     std::int32_t maker = page.maker.load();
     if (maker == self || !page.maker.compare_exchange(maker, self)) return true;
@@ -159,7 +156,7 @@ inline directory* claim_page() noexcept {
         return false;
     }
     pin_this_object();
-    by(*made);
+    furnish(*made);
     page.major = table_major;
     page.minor = table_minor;
     page.table_bytes = sizeof(in_signal::table);
@@ -182,20 +179,18 @@ inline directory* claim_page() noexcept {
     }
 }
 
-// The table of the process, made on the first call. Fails with ENOMEM where no memory can be had at any agreed
-// address, and with EPROTO if another major version of the library has made the table.
-[[gnu::visibility("hidden"), gnu::cold]] inline failure find_table(furnish by, in_signal::table*& found) noexcept {
+// The table of the process, made on the first call, and furnished once in the process, by the copy that made it. Fails
+// with ENOMEM where no memory can be had at any agreed address, and with EPROTO if another major version of the library
+// has made the table.
+template <class Furnish>
+[[gnu::visibility("hidden"), gnu::cold]] inline failure find_table(Furnish furnish, in_signal::table*& found) noexcept {
     found = in_signal::the_table.load_acquire();
     if (found != nullptr) return {};
-    directory* page = nullptr;
-    for (int attempt = 0; attempt < 100 && page == nullptr; ++attempt) {
-        page = detail::find_existing();
-        if (page == nullptr) page = detail::claim_page();
-    }
+    directory* const page = detail::find_page();
     if (page == nullptr) return {ENOMEM, "mmap", 0};
     patience turn;
     while (page->magic.load() == 0) {
-        if (page->maker.load() != in_signal::getpid() && !detail::fill_in(*page, by)) return {ENOMEM, "mmap", 0};
+        if (!detail::fill_in(*page, furnish)) return {ENOMEM, "mmap", 0};
         turn.wait();
     }
     if (page->major != table_major) return {EPROTO, "tocsin table of another major version", 0};

@@ -12,39 +12,34 @@
 
 namespace tocsin::posix {
 
-inline in_signal::disposition from_libc(struct sigaction const& action) noexcept {
-    in_signal::disposition result{};
-    result.handler = action.sa_handler;
-    result.flags = static_cast<unsigned long>(static_cast<unsigned>(action.sa_flags));
-    result.restorer = action.sa_restorer;
-    __builtin_memcpy(&result.mask, &action.sa_mask, sizeof result.mask);
-    return result;
-}
-
-inline struct sigaction to_libc(in_signal::disposition const& disposition) noexcept {
-    struct sigaction action {};
-    action.sa_handler = disposition.handler;
-    action.sa_flags = static_cast<int>(disposition.flags);
-    action.sa_restorer = disposition.restorer;
-    __builtin_memcpy(&action.sa_mask, &disposition.mask, sizeof disposition.mask);
-    return action;
+// What sigaction(2) does: gives the signal `wanted`, unless that is null, and answers what was there. Answers an errno,
+// 0 for success.
+[[gnu::visibility("hidden"), gnu::noinline, gnu::cold]] inline int exchange_disposition(
+    int signal, in_signal::disposition const* wanted, in_signal::disposition& found) noexcept {
+    struct sigaction given {};
+    struct sigaction before;
+    if (wanted != nullptr) {
+        given.sa_handler = wanted->handler;
+        given.sa_flags = static_cast<int>(wanted->flags);
+        given.sa_restorer = wanted->restorer;
+        __builtin_memcpy(&given.sa_mask, &wanted->mask, sizeof wanted->mask);
+    }
+    if (::sigaction(signal, wanted != nullptr ? &given : nullptr, &before) != 0) return errno;
+    found.handler = before.sa_handler;
+    found.flags = static_cast<unsigned>(before.sa_flags);
+    found.restorer = before.sa_restorer;
+    __builtin_memcpy(&found.mask, &before.sa_mask, sizeof found.mask);
+    return 0;
 }
 
 // Both answer an errno, 0 for success.
-[[gnu::noinline, gnu::cold]] inline int read_disposition(int signal, in_signal::disposition& found) noexcept {
-    struct sigaction action {};
-    if (::sigaction(signal, nullptr, &action) != 0) return errno;
-    found = from_libc(action);
-    return 0;
+inline int read_disposition(int signal, in_signal::disposition& found) noexcept {
+    return exchange_disposition(signal, nullptr, found);
 }
 
-[[gnu::noinline, gnu::cold]] inline int change_disposition(int signal, in_signal::disposition const& wanted,
+inline int change_disposition(int signal, in_signal::disposition const& wanted,
                               in_signal::disposition& replaced) noexcept {
-    struct sigaction const action = to_libc(wanted);
-    struct sigaction before {};
-    if (::sigaction(signal, &action, &before) != 0) return errno;
-    replaced = from_libc(before);
-    return 0;
+    return exchange_disposition(signal, &wanted, replaced);
 }
 
 }  // namespace tocsin::posix

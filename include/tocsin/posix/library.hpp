@@ -69,7 +69,7 @@ namespace detail {
     &in_signal::take_own_cell,
 };
 
-[[gnu::visibility("hidden"), gnu::cold]] inline failure find_table(in_signal::table*& found) noexcept {
+[[gnu::visibility("hidden"), gnu::noinline, gnu::cold]] inline failure find_table(in_signal::table*& found) noexcept {
     return find_table([](in_signal::table& made) noexcept {
         made.operate = &own_operations;
         bool const barrier = in_signal::knows_expedited_barrier();

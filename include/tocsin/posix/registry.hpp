@@ -49,7 +49,7 @@ using in_signal::slot;
 using in_signal::table;
 
 // Forgets the marks of threads that a fork left behind.
-[[gnu::cold]] inline void forget_other_threads(table& in) noexcept {
+[[gnu::always_inline]] inline void forget_other_threads(table& in) noexcept {
     std::uintptr_t const self = in_signal::thread_pointer();
     for (in_signal::cell& each : in.cells)
         if ((each.holder.load() & in_signal::thread_bits) != self) each.holder.store(0);
@@ -80,7 +80,7 @@ inline bool others_own_cells(table& in) noexcept {
 // taken the system call away since the table was made, as a sandbox does, threads go back to marks with a barrier of
 // their own. Those that are between their mark and their look at the slot are then given a time that is long enough
 // for any processor to be interrupted; there is nothing else left to ask.
-inline void pass_barrier(table& in) noexcept {
+[[gnu::noinline, gnu::cold]] inline void pass_barrier(table& in) noexcept {
     if (in_signal::expedited_barrier() == 0) return;
     in_signal::register_for_barrier();
     if (in_signal::expedited_barrier() == 0) return;
@@ -98,15 +98,21 @@ inline std::int32_t live_process(table& in) noexcept {
     return in.live_process->load();
 }
 
-// Returns when what made a thread be inside is over.
-inline void wait_for_holder(table& in, in_signal::atomic<std::uintptr_t> const& holder, std::uintptr_t self,
-                            patience& turn) noexcept {
-    std::uintptr_t const seen = holder.load();
+// Waits a little. In a forked child, whom we wait for may not exist.
+[[gnu::noinline, gnu::cold]] inline void wait_a_turn(table& in, patience& turn) noexcept {
+    if (turn.exhausted()) adopt_process(in);
+    turn.wait();
+}
+
+// Returns when what made threads be inside by these cells is over. `self` is the mark that this thread would have.
+[[gnu::noinline, gnu::cold]] inline void wait_for_holders(table& in,
+                                                          in_signal::cell const (&cells)[in_signal::cell_count],
+                                                          std::uintptr_t self, patience& turn) noexcept {
     constexpr unsigned shift = in_signal::signal_shift;
-    if (seen == self || seen >> shift != self >> shift) return;
-    while (holder.load() == seen) {
-        if (turn.exhausted()) adopt_process(in);
-        turn.wait();
+    for (in_signal::cell const& each : cells) {
+        std::uintptr_t const seen = each.holder.load();
+        if (seen == self || seen >> shift != self >> shift) continue;
+        while (each.holder.load() == seen) wait_a_turn(in, turn);
     }
 }
 
@@ -116,14 +122,11 @@ inline void wait_for_holder(table& in, in_signal::atomic<std::uintptr_t> const& 
     patience turn;
     if (others_own_cells(in)) {
         if (in.cells_may_be_owned.load() != in_signal::shared_only) pass_barrier(in);
-        for (in_signal::own_cell& each : in.own) wait_for_holder(in, each.holder, self, turn);
+        wait_for_holders(in, in.own, self, turn);
     }
     if (in.cells_in_use.load() == 0) return;
-    for (in_signal::cell& each : in.cells) wait_for_holder(in, each.holder, self, turn);
-    while (in.slots[signal].crowd.load() > 0) {
-        if (turn.exhausted()) adopt_process(in);
-        turn.wait();
-    }
+    wait_for_holders(in, in.cells, self, turn);
+    while (in.slots[signal].crowd.load() > 0) wait_a_turn(in, turn);
 }
 
 }  // namespace tocsin::posix
@@ -135,7 +138,7 @@ namespace tocsin::in_signal {
 struct operations {
     std::uint32_t size;
     entry_function entry;
-    failure (*claim)(table&, int signal, link&) noexcept;
+    int (*claim)(table&, int signal, link&) noexcept;  // an errno
     void (*withdraw)(table&, int signal, link&) noexcept;
     bool (*deliver)(arrival&) noexcept;
     own_cell* (*take_own_cell)(table&, std::uintptr_t self) noexcept;
@@ -145,6 +148,11 @@ struct operations {
 
 namespace tocsin::posix {
 
+// By the copy of the library that made the table.
+inline failure claim_link(table& in, int signal, link& claim) noexcept {
+    return {in.operate->claim(in, signal, claim), "sigaction", signal};
+}
+
 namespace detail {
 
 inline bool is_entry(table const& in, disposition const& live) noexcept {
@@ -152,7 +160,8 @@ inline bool is_entry(table const& in, disposition const& live) noexcept {
 }
 
 // True if what lives in the kernel is what the newest link put there, so that nobody came after it.
-inline bool is_ours(table const& in, link const* newest, disposition const& live) noexcept {
+[[gnu::noinline, gnu::cold]] inline bool is_ours(table const& in, link const* newest,
+                                                 disposition const& live) noexcept {
     return is_entry(in, live) ||
            (newest != nullptr && newest->is_claim() && newest->action.handler == live.handler);
 }
@@ -162,15 +171,14 @@ inline bool is_ours(table const& in, link const* newest, disposition const& live
 [[gnu::noinline, gnu::cold]] inline link* remember(table& in, int signal, disposition const& found,
                                                    link* older) noexcept {
     slot& of = in.slots[signal];
-    for (unsigned i = 0; i < in_signal::foreign_links; ++i) {
-        if ((of.foreign_used >> i & 1) != 0) continue;
-        wait_until_left(in, signal);
-        of.foreign_used |= 1U << i;
-        of.foreign[i].action = found;
-        of.foreign[i].older.store(older);
-        return &of.foreign[i];
-    }
-    return nullptr;
+    auto const place = static_cast<unsigned>(__builtin_ctz(~of.foreign_used));
+    if (place >= in_signal::foreign_links) return nullptr;
+    wait_until_left(in, signal);
+    of.foreign_used |= 1U << place;
+    link& made = of.foreign[place];
+    made.action = found;
+    made.older.store(older);
+    return &made;
 }
 
 [[gnu::noinline, gnu::cold]] inline void forget(slot& of, link const& foreign) noexcept {
@@ -185,7 +193,7 @@ inline void unlink(slot& of, link const& gone) noexcept {
     at->older.store(gone.older.load());
 }
 
-inline bool same(disposition const& left, disposition const& right) noexcept {
+[[gnu::noinline, gnu::cold]] inline bool same(disposition const& left, disposition const& right) noexcept {
     return left.handler == right.handler && left.flags == right.flags && left.mask == right.mask;
 }
 
@@ -209,12 +217,12 @@ inline constexpr std::uint32_t given_back = 1U << 31;
 }  // namespace detail
 
 // Links `claim` as the newest and gives the kernel its action. On failure the kernel holds what it held, and the
-// chain does the same as before.
-[[gnu::cold]] inline failure claim_signal(table& in, int signal, link& claim) noexcept {
+// chain does the same as before. Answers an errno.
+[[gnu::cold]] inline int claim_signal(table& in, int signal, link& claim) noexcept {
     table_lock const locked{in};
     slot& of = in.slots[signal];
-    disposition live{};
-    if (int const refused = read_disposition(signal, live)) return {refused, "sigaction", signal};
+    disposition live;
+    if (int const refused = read_disposition(signal, live)) return refused;
     link* const newest = of.newest.load();
     bool const foreign = !detail::is_ours(in, newest, live);
     // In states 1 and 8 the old chain only serves late deliveries. In all others, whoever was installed over our entry
@@ -224,33 +232,32 @@ inline constexpr std::uint32_t given_back = 1U << 31;
     bool const known = anew && newest != nullptr && detail::same(newest->action, live);
     bool const found = foreign && !known;
     link* const below = found ? detail::remember(in, signal, live, anew ? nullptr : newest) : newest;
-    if (below == nullptr && !detail::is_entry(in, live)) return {ENOSPC, "sigaction", signal};
+    if (below == nullptr && !detail::is_entry(in, live)) return ENOSPC;
     link* const before = anew ? below : newest;
     claim.older.store(below);
     of.newest.store(&claim);
     if (anew && newest != below && newest != nullptr) detail::forget(of, *newest);
-    disposition replaced{};
-    if (int const refused = change_disposition(signal, claim.action, replaced)) {
-        of.newest.store(before);
-        if (anew) of.foreign_used |= detail::given_back;
-        if (below != before) detail::forget(of, *below);
-        return {refused, "sigaction", signal};
+    disposition replaced;
+    int refused = change_disposition(signal, claim.action, replaced);
+    if (refused == 0) {
+        of.foreign_used &= ~detail::given_back;
+        if (detail::same(replaced, live)) return 0;
+        // Somebody came or went since we looked. Whom we saw is gone, or is called by those who came.
+        link* const rest = foreign ? below->older.load() : below;
+        bool const come = rest == nullptr || !detail::is_ours(in, rest, replaced);
+        if (link* const between = come ? detail::remember(in, signal, replaced, rest) : rest) {
+            claim.older.store(between);
+            if (foreign) detail::forget(of, *below);
+            return 0;
+        }
+        detail::put_back(signal, replaced, claim.action);
+        refused = ENOSPC;
+    } else if (anew) {
+        of.foreign_used |= detail::given_back;
     }
-    of.foreign_used &= ~detail::given_back;
-    if (detail::same(replaced, live)) return {};
-    // Somebody came or went since we looked. Whom we saw is gone, or is called by those who came.
-    link* const rest = foreign ? below->older.load() : below;
-    link* between = rest;
-    if (rest == nullptr || !detail::is_ours(in, rest, replaced)) between = detail::remember(in, signal, replaced, rest);
-    if (between != nullptr) {
-        claim.older.store(between);
-        if (foreign) detail::forget(of, *below);
-        return {};
-    }
-    detail::put_back(signal, replaced, claim.action);
     of.newest.store(before);
     if (below != before) detail::forget(of, *below);
-    return {ENOSPC, "sigaction", signal};
+    return refused;
 }
 
 // Unlinks `claim`, gives the kernel back what lay below it if nobody else has been installed since, and returns

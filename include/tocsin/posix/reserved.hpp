@@ -21,7 +21,7 @@ class reserved_claim {
         link_.run = &in_signal::run_reserved;
         link_.action = {in_signal::as_handler(in.operate->entry), SA_SIGINFO | SA_ONSTACK | SA_RESTART,
                         nullptr, all_but_faults(in)};
-        failure const refused = in.operate->claim(in, number_, link_);
+        failure const refused = claim_link(in, number_, link_);
         if (refused) number_ = 0;
         return refused;
     }
