@@ -238,7 +238,7 @@ PARTS = {
         r'find_table|candidate|is_directory|make_table|map_page|fill_in|note_fork|note_exit|adopt_process',
     'claims that nothing is lost by, and an end that waits':
         r'claim_signal|withdraw_signal|wait_|pass_barrier|detail::(is_ours|same)|detail::(remember|forget|put_back|unlink)|_disposition|table_lock|'
-        r'patience|row_links|prepare_link|guard_state',
+        r'patience|row_links|prepare_link|guard_',
     'the way of a signal':
         r'tocsin_entry|in_signal::(deliver|enter|walk_chain|carries_interruption|take_own_cell|find_own_cell)',
     'handlers that were there before': r'in_signal::(calling|link_behind_caller|call_foreign)',

@@ -37,7 +37,7 @@ class guard {
     // constructor below.
     [[nodiscard]] explicit guard(Rows... rows) {
         if (failure const refused = open(detail::moved(rows)...)) {
-            if (state_ != nullptr) state_type::release(state_);
+            end();
             posix::fail(refused);
         }
     }
@@ -50,8 +50,13 @@ class guard {
     }
 
     ~guard() {
-        if (installed_) state_->close();
-        if (state_ != nullptr) state_type::release(state_);
+        if (installed_) {
+            if constexpr (state_type::all_in_handler)
+                state_->uninstall();
+            else
+                state_->close();
+        }
+        end();
     }
     guard(guard const&) = delete;
     guard& operator=(guard const&) = delete;
@@ -218,9 +223,20 @@ class guard {
         // what could not be installed is kept, so that the members of an empty guard have something to ask
         state_ = ::new (std::nothrow_t{}) state_type{detail::split_rows(detail::moved(rows)...)};
         if (state_ == nullptr) return {ENOMEM, "operator new", 0};
-        failure const refused = state_->open(pending_, fed_, resting_);
+        failure refused;
+        if constexpr (state_type::all_in_handler)
+            refused = state_->install();
+        else
+            refused = state_->open(pending_, fed_, resting_);
         installed_ = !refused;
         return refused;
+    }
+
+    void end() noexcept {
+        if constexpr (state_type::all_in_handler)
+            delete state_;
+        else if (state_ != nullptr)
+            state_type::release(state_);
     }
 
     using state_type = detail::state_for<Rows...>;

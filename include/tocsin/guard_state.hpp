@@ -39,7 +39,7 @@ struct installed_row {
             trigger::numbers(numbers);
             for (unsigned i = 0; i < trigger::count; ++i)
                 prepare_link(links + First + i, link_runner<Row, program_type>(), &program, numbers[i],
-                             words_of_row<Row>());
+                             words_of_link(words_of_row<Row>(), numbers[i]));
         }
     }
 
@@ -73,8 +73,43 @@ struct row_list<States, FirstLink, First, Rest...> {
     }
 };
 
+// What the code works on that all guards share.
+class guard_core {
+  public:
+    // All that is done for rows that have everything done in the handler.
+    [[gnu::visibility("hidden"), gnu::noinline, gnu::cold]] failure install() noexcept {
+        failure refused = posix::find_table(in_);
+        if (refused) return refused;
+        process_ = posix::live_process(*in_);
+        refused = links_.claim(*in_);
+        if (refused) uninstall();
+        return refused;
+    }
+    // And what undoes it; nothing if it failed.
+    [[gnu::visibility("hidden"), gnu::noinline, gnu::cold]] void uninstall() noexcept { links_.withdraw(*in_); }
+
+  protected:
+    explicit guard_core(row_links links) noexcept : links_{links} {}
+
+    in_signal::table* in_ = nullptr;
+    std::int32_t process_ = 0;
+    row_links links_;
+};
+
+template <class R>
+concept is_opened = requires(R& reaction, posix::opening const& to) { reaction.open(to); } ||
+                    requires(R& reaction) { reaction.start(); } || requires(R& reaction) { reaction.close(); };
+
+template <class Row>
+inline constexpr bool is_done_in_handler = false;
+template <class Trigger, row_options Options, class... R>
+inline constexpr bool is_done_in_handler<row<Trigger, Options, R...>> =
+    !Trigger::crash && !Trigger::hang && !has_any_realtime<Trigger> &&
+    !row_words<row<Trigger, Options, R...>>::captures && !row_words<row<Trigger, Options, R...>>::respects_ignore &&
+    (!is_opened<R> && ...);
+
 template <class... Rows>
-class guard_state {
+class guard_state : public guard_core {
     using states_type = unique_states<Rows...>;
 
   public:
@@ -98,7 +133,12 @@ class guard_state {
         return states_.template by_feature<Wanted>();
     }
 
-    explicit guard_state(list<Rows...>&& rows) : rows_{states_, first_link(), detail::moved(rows)} {}
+    // Then nothing of it has to be closed, and nobody else keeps it.
+    static constexpr bool all_in_handler = states_type::count == 0 && (is_done_in_handler<Rows> && ...) &&
+                                           copies_as_bytes<list<Rows...>>;
+
+    explicit guard_state(list<Rows...>&& rows)
+        : guard_core{{first_link(), link_count, 0}}, rows_{states_, first_link(), detail::moved(rows)} {}
 
     // The words live in the guard itself; those of `fed` are numbered by feed_place.
     failure open(in_signal::atomic<std::uint64_t>& pending, in_signal::atomic<std::uint32_t>* fed,
@@ -315,16 +355,13 @@ class guard_state {
             finish_later(in, reaction.last_word(), what);
     }
 
-    in_signal::table* in_ = nullptr;
     in_signal::atomic<std::uint32_t> references_{1};
     in_signal::atomic<std::uint32_t> closing_;
-    std::int32_t process_ = 0;
     states_type states_;
     static constexpr unsigned link_count = (0U + ... + Rows::trigger_type::count);
     // left as it is until the rows write it, which is all of it
     alignas(in_signal::row_link) unsigned char link_memory_[sizeof(in_signal::row_link) *
                                                             (link_count == 0 ? 1 : link_count)];
-    row_links links_{first_link(), link_count, 0};
     row_list<states_type, 0, Rows...> rows_;
     [[no_unique_address]] chosen<any_reserved, posix::reserved_claim, no_state> reserved_;
 };

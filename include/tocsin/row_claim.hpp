@@ -21,27 +21,36 @@ template <class Trigger, row_options Options, class R>
     requires same<decltype(some<R>().last_word()), in_signal::finish_by_default>
 inline constexpr bool is_plain_default<row<Trigger, Options, R>> = true;
 
-// What a row says to the kernel, for the code that all rows share.
-enum row_word : std::uint8_t {
-    word_restarts = 1,
-    word_ignore = 2,
-    word_default = 4,
-    word_without_stops = 8,
-    word_without_zombies = 16,
-    word_unless_ignored = 32,
-    word_ignored = 64,  // it was, and is to stay so
+// What a row says to the kernel, for the code that all rows share: the flags of its dispositions, and in bits that are
+// none of those the rest.
+enum row_word : std::uint32_t {
+    word_ignore = 1U << 16,
+    word_default = 1U << 17,
+    word_unless_ignored = 1U << 18,
+    word_ignored = 1U << 19,  // it was, and is to stay so
+    words_beside_flags = 15U << 16,
+    words_of_child = SA_NOCLDSTOP | SA_NOCLDWAIT,
 };
 
 template <class Row>
-constexpr std::uint8_t words_of_row() noexcept {
-    unsigned words = 0;
-    if (Row::restarts) words |= word_restarts;
+constexpr std::uint32_t words_of_row() noexcept {
+    std::uint32_t words = SA_SIGINFO | SA_ONSTACK;
+    if (Row::restarts) words |= SA_RESTART;
     if (row_words<Row>::alone) words |= word_ignore;
     if (is_plain_default<Row>) words |= word_default;
-    if (Row::options.without_stops) words |= word_without_stops;
-    if (Row::options.without_zombies) words |= word_without_zombies;
+    if (Row::options.without_stops) words |= SA_NOCLDSTOP;
+    if (Row::options.without_zombies) words |= SA_NOCLDWAIT;
     if (row_words<Row>::respects_ignore) words |= word_unless_ignored;
-    return static_cast<std::uint8_t>(words);
+    return words;
+}
+
+// The same for one of its signals; a constant where the compiler knows the signal. What the words behind a row on
+// SIGCHLD say counts for that signal only. SIGPIPE and SIGXFSZ are ignored by a handler, which exec resets.
+[[gnu::always_inline]] constexpr std::uint32_t words_of_link(std::uint32_t words, int signal) noexcept {
+    if (signal != SIGCHLD) words &= ~static_cast<std::uint32_t>(words_of_child);
+    if (is_fault(signal)) words |= SA_NODEFER;
+    if (signal == SIGPIPE || signal == SIGXFSZ) words &= ~static_cast<std::uint32_t>(word_ignore);
+    return words;
 }
 
 // What a link of the row does.
@@ -58,8 +67,8 @@ constexpr auto link_runner() noexcept {
 using link_function = in_signal::verdict (*)(in_signal::link&, in_signal::arrival&) noexcept;
 
 // Apart, so that each row is a call.
-[[gnu::noinline, gnu::cold]] inline void prepare_link(void* memory, link_function run, void* program, int number,
-                                           std::uint8_t words) noexcept {
+[[gnu::visibility("hidden"), gnu::noinline, gnu::cold]] inline void prepare_link(
+    void* memory, link_function run, void* program, int number, std::uint32_t words) noexcept {
     auto* const made = ::new (memory) in_signal::row_link{};
     made->run = run;
     made->program = program;
@@ -67,24 +76,14 @@ using link_function = in_signal::verdict (*)(in_signal::link&, in_signal::arriva
     made->words = words;
 }
 
-// What the kernel holds for a link. What the words behind a row on SIGCHLD say counts for that signal only.
-inline in_signal::disposition kernel_action(in_signal::table const& in, in_signal::row_link const& of) noexcept {
-    int const signal = of.number;
-    auto const flag = [&](row_word word, unsigned long meaning) { return (of.words & word) != 0 ? meaning : 0UL; };
-    unsigned long const of_child = signal != SIGCHLD ? 0UL
-                                                     : flag(word_without_stops, SA_NOCLDSTOP) |
-                                                           flag(word_without_zombies, SA_NOCLDWAIT);
-    if ((of.words & word_ignored) != 0) return {SIG_IGN, 0, nullptr, 0};
-    if ((of.words & word_default) != 0) return {SIG_DFL, of_child, nullptr, 0};
-    bool const needs_handler = (of.words & word_ignore) == 0 || signal == SIGPIPE || signal == SIGXFSZ;
-    if (!needs_handler) return {SIG_IGN, of_child, nullptr, 0};
-    unsigned long const flags = SA_SIGINFO | SA_ONSTACK | flag(word_restarts, SA_RESTART) | of_child |
-                                (is_fault(signal) ? static_cast<unsigned long>(SA_NODEFER) : 0UL);
-    // The reserved signal waits too: opening a signal (see `run_reserved`) is for the mask that a handler returns to.
-    in_signal::kernel_set const all = posix::all_but_faults(in);
-    int const reserved = in.reserved_signal.load();
-    bool const wait = reserved != 0 && !is_fault(signal);
-    return {in_signal::as_handler(in.operate->entry), flags, nullptr, wait ? all | in_signal::bit_of(reserved) : all};
+// What the kernel holds for a link. The reserved signal waits too, except for faults: opening a signal (see
+// `run_reserved`) is for the mask that a handler returns to.
+inline in_signal::disposition kernel_action(in_signal::table const& in, std::uint32_t words) noexcept {
+    if ((words & word_ignored) != 0) return {SIG_IGN, 0, nullptr, 0};
+    if ((words & (word_ignore | word_default)) != 0)
+        return {(words & word_default) != 0 ? SIG_DFL : SIG_IGN, words & words_of_child, nullptr, 0};
+    in_signal::kernel_set const mask = (words & SA_NODEFER) != 0 ? posix::all_but_faults(in) : ~posix::fault_bits;
+    return {in_signal::as_handler(in.operate->entry), words & ~words_beside_flags, nullptr, mask};
 }
 
 // Whether a signal is ignored, and by no row: then whoever started the program, or the program itself, wants it so.
@@ -120,7 +119,7 @@ inline bool put_back_in_kernel(in_signal::table& in, int signal, in_signal::link
 inline failure claim_one(in_signal::table& in, in_signal::row_link& of) noexcept {
     int const number = of.number;
     if (number == in.reserved_signal.load()) return {EBUSY, "sigaction", number};
-    of.action = kernel_action(in, of);
+    of.action = kernel_action(in, of.words);
     return posix::claim_link(in, number, of);
 }
 

@@ -52,7 +52,7 @@ inline bool fresh_from_kernel(arrival const& a, std::uintptr_t frame) noexcept {
 
 // The foreign handler of this slot that is calling us right now, or null: of several, the innermost. A mark whose
 // frame lies below ours was left by a handler that never returned (siglongjmp): it is cleared.
-__attribute__((noinline, cold)) inline link const* calling(arrival& a, slot& of, std::uintptr_t frame) noexcept {
+[[gnu::always_inline]] inline link const* calling(arrival& a, slot& of, std::uintptr_t frame) noexcept {
     std::uintptr_t const self = thread_pointer();
     mark const* innermost = nullptr;
     for (mark& candidate : a.in->marks) {
@@ -74,8 +74,8 @@ __attribute__((noinline, cold)) inline link const* calling(arrival& a, slot& of,
 }
 
 // The same, if there is any at all: where no foreign handler is being called, that is one load.
-__attribute__((noinline, cold)) inline link* link_behind_caller(arrival& a, slot& of, link* newest,
-                                                                std::uintptr_t frame) noexcept {
+[[gnu::noinline, gnu::cold]] inline link* link_behind_caller(arrival& a, slot& of, link* newest,
+                                                              std::uintptr_t frame) noexcept {
     link const* const caller = calling(a, of, frame);
     if (caller == nullptr) return newest;
     for (link* at = newest; at != nullptr; at = at->older.load())
@@ -92,8 +92,8 @@ inline link* first_link(arrival& a, slot& of, std::uintptr_t frame) noexcept {
 // Calls a handler that is not ours as the kernel would have: its mask, its flags, the original siginfo and
 // context. SA_RESETHAND makes it the default for the next delivery.
 // (The attribute in place of noexcept: GCC takes __builtin_frame_address for a function that may throw.)
-[[gnu::visibility("hidden"), gnu::noinline, gnu::cold, gnu::nothrow]] inline void call_foreign(
-    arrival& a, link const& which, disposition const& previous) {
+[[gnu::always_inline, gnu::nothrow]] inline void call_foreign(arrival& a, link const& which,
+                                                              disposition const& previous) {
     kernel_set const self = bit_of(a.signal);
     kernel_set wanted = previous.mask | ((previous.flags & SA_NODEFER) != 0 ? 0 : self);
     if (a.context != nullptr) wanted |= interrupted_mask(*a.context);
@@ -120,7 +120,8 @@ inline disposition take_foreign(arrival const& a, link& which) noexcept {
 }
 
 // What stands at the end of the chain.
-inline void meet_foreign(arrival& a, link const& which, disposition const& previous) noexcept {
+[[gnu::always_inline, gnu::nothrow]] inline void meet_foreign(arrival& a, link const& which,
+                                                              disposition const& previous) {
     if (a.asked == verdict::reraise) return reraise(a, previous);
     if (previous.handler == SIG_IGN) return;
     if (previous.handler != SIG_DFL) return call_foreign(a, which, previous);
@@ -155,13 +156,14 @@ inline void meet_foreign(arrival& a, link const& which, disposition const& previ
     return claimed;
 }
 
-[[gnu::visibility("hidden"), gnu::noinline]] inline bool deliver(arrival& a) noexcept {
+[[gnu::visibility("hidden"), gnu::noinline, gnu::cold]] inline bool deliver(arrival& a) noexcept {
     return walk_chain(a, nullptr, inside::enter(*a.in, a.signal));
 }
 
 // The thread's own cell, which it takes if it has none and there is one left; libc's errno of the copy of the library
 // whose entry this is goes with it.
-[[gnu::visibility("hidden"), gnu::noinline]] inline own_cell* take_own_cell(table& in, std::uintptr_t self) noexcept {
+[[gnu::visibility("hidden"), gnu::noinline, gnu::cold]] inline own_cell* take_own_cell(table& in,
+                                                                                       std::uintptr_t self) noexcept {
     while (in.cells_may_be_owned.load() == ownable) {
         own_cell* const found = find_own_cell(in, self);
         bool const mine = found != nullptr && found->owner.load_relaxed() == self;
@@ -198,7 +200,7 @@ inline bool is_put_off(arrival& a) noexcept {
 }
 
 // The way of most deliveries has no call but that of the newest claim's program, and no read-modify-write.
-[[gnu::visibility("hidden")]] inline void enter(int signal, siginfo_t* info, void* context) noexcept {
+[[gnu::always_inline]] inline void enter(int signal, siginfo_t* info, void* context) noexcept {
     if (is_fault(signal)) return enter_by_shared_cell(signal, info, context);
     arrival a{signal, info, static_cast<ucontext_t*>(context), the_table.load_acquire()};
     table& in = *a.in;

@@ -91,7 +91,7 @@ struct program {
 struct row_link : link {
     void* program;
     int number;
-    std::uint8_t words;  // what the row says to the kernel; see row_claim.hpp
+    std::uint32_t words;  // what the row says to the kernel; see row_claim.hpp
     bool lost;           // others have taken the signal since, and it could not be claimed again
 };
 

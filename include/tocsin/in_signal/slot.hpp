@@ -201,7 +201,8 @@ inline unsigned first_cell(std::uintptr_t self) noexcept {
 
 // The own cell of a thread, also one that has been taken away, or the free one where the search for it ends; null if
 // there is neither. Cells are never given back, so that a search ends at the first free one.
-[[gnu::visibility("hidden"), gnu::noinline]] inline own_cell* find_own_cell(table& in, std::uintptr_t self) noexcept {
+[[gnu::visibility("hidden"), gnu::noinline, gnu::cold]] inline own_cell* find_own_cell(
+    table& in, std::uintptr_t self) noexcept {
     unsigned const start = first_cell(self);
     for (unsigned i = 0; i < own_count; ++i) {
         own_cell& candidate = in.own[(start + i) % own_count];
@@ -219,7 +220,7 @@ struct inside {
     }
 
     // In a cell that is shared. Answers where; null if none was free.
-    static atomic<std::uintptr_t>* enter(table& in, int signal) noexcept {
+    [[gnu::noinline, gnu::cold]] static atomic<std::uintptr_t>* enter(table& in, int signal) noexcept {
         std::uintptr_t const self = tag(signal);
         unsigned const start = first_cell(self);
         if (in.cells_in_use.load() == 0) in.cells_in_use.store(1);

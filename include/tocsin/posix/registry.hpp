@@ -80,7 +80,7 @@ inline bool others_own_cells(table& in) noexcept {
 // taken the system call away since the table was made, as a sandbox does, threads go back to marks with a barrier of
 // their own. Those that are between their mark and their look at the slot are then given a time that is long enough
 // for any processor to be interrupted; there is nothing else left to ask.
-[[gnu::noinline, gnu::cold]] inline void pass_barrier(table& in) noexcept {
+[[gnu::always_inline]] inline void pass_barrier(table& in) noexcept {
     if (in_signal::expedited_barrier() == 0) return;
     in_signal::register_for_barrier();
     if (in_signal::expedited_barrier() == 0) return;
@@ -186,7 +186,7 @@ inline bool is_entry(table const& in, disposition const& live) noexcept {
 }
 
 // Takes a link out of the chain.
-inline void unlink(slot& of, link const& gone) noexcept {
+[[gnu::always_inline]] inline void unlink(slot& of, link const& gone) noexcept {
     link* at = of.newest.load();
     if (at == &gone) return of.newest.store(gone.older.load());
     while (at->older.load() != &gone) at = at->older.load();
