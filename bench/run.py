@@ -242,7 +242,7 @@ PARTS = {
     'the way of a signal':
         r'tocsin_entry|in_signal::(deliver|enter|walk_chain|carries_interruption|take_own_cell|find_own_cell)',
     'handlers that were there before': r'in_signal::(calling|link_behind_caller|call_foreign)',
-    'the default disposition, as if without us': r'take_default|reraise|send_again|exit_now|put_back_newest',
+    'the default disposition, as if without us': r'take_default|reraise|send_again|exit_now|stop_and_go_on',
     'the exception and its text': r'tocsin::error|posix::fail|standard_names',
 }
 

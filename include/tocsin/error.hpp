@@ -19,19 +19,18 @@ namespace tocsin {
 class [[gnu::visibility("default")]] error : public std::exception {
   public:
     [[gnu::cold]] error(int code, char const* call, int signal) noexcept : code_{code}, signal_{signal}, call_{call} {
+        char const* const reason = detail::libc::strerror(code);
         // without the table of names for real-time signals, which few programs need
-        int const offset = detail::realtime_offset(signal);
-        char const* known = detail::standard_name(signal);
-        int number = 0;  // shown if it is another
-        if (offset >= 0) {
-            known = offset == 0 ? "SIGRTMIN" : "SIGRTMIN+";
-            number = offset;
-        } else if (*known == '\0' && signal != 0) {
-            known = "signal ";
-            number = signal;
+        int number = detail::realtime_offset(signal);  // shown if it is another than 0
+        char const* name = number == 0 ? "SIGRTMIN" : "SIGRTMIN+";
+        if (number < 0) {
+            name = detail::standard_name(signal);
+            number = *name == '\0' ? signal : 0;
+            if (number != 0) name = "signal ";
         }
-        __builtin_snprintf(text_, sizeof text_, "tocsin: %s%s%s%.0d%s: %s", call, signal != 0 ? "(" : "", known, number,
-                           signal != 0 ? ")" : "", detail::libc::strerror(code));
+        char const* const opened = signal != 0 ? "(" : "";
+        char const* const closed = signal != 0 ? ")" : "";
+        __builtin_snprintf(text_, sizeof text_, "tocsin: %s%s%s%.0d%s: %s", call, opened, name, number, closed, reason);
     }
 
     // One line: the call, the signal and the reason, such as "tocsin: sigaction(SIGUSR1): Invalid argument".

@@ -33,7 +33,7 @@ namespace tocsin::in_signal {
     return nullptr;
 }
 
-inline void forget_call(table& in, mark& which) noexcept {
+[[gnu::always_inline]] inline void forget_call(table& in, mark& which) noexcept {
     which.thread.store(0);
     in.marks_set.fetch_sub(1);
 }
@@ -134,7 +134,7 @@ inline disposition take_foreign(arrival const& a, link& which) noexcept {
 [[gnu::visibility("hidden"), gnu::noinline, gnu::cold, gnu::nothrow]] inline bool walk_chain(
     arrival& a, link const* ran, atomic<std::uintptr_t>* holder) {
     bool claimed = ran != nullptr;
-    link* at = claimed ? ran->older.load() : first_link(a, a.in->slots[a.signal], frame_here());
+    link* at = claimed ? ran->older.load() : first_link(a, slot_of(*a.in, a.signal), frame_here());
     bool done = false;
     while (at != nullptr && at->is_claim()) {
         claimed = true;

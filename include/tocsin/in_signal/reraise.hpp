@@ -49,18 +49,26 @@ inline bool ignored_by_default(int signal) noexcept {
     if (previous.handler != SIG_DFL) go_on_living(*a.in);
 }
 
-// After a stop: what the newest link has in the kernel, which may be another one by now, unless somebody else has
-// installed a handler meanwhile. The restorer is libc's, which only the kernel knows.
-inline void put_back_newest(arrival& a, disposition const& before) noexcept {
+// Stops the process, and goes on here after SIGCONT: then the kernel has again what the newest link says, which may be
+// another one by now, unless somebody else has installed a handler meanwhile. The restorer is libc's, which only the
+// kernel knows.
+[[gnu::always_inline]] inline void stop_and_go_on(arrival& a, disposition const& by_default) noexcept {
     constexpr unsigned long with_restorer = 0x04000000;  // SA_RESTORER (asm/signal.h)
     disposition live{};
+    change_action(a.signal, &by_default, &live);
+    disposition const ours = live;
+    send_again(a);
+    kernel_set const opened = bit_of(a.signal);
+    change_mask(SIG_UNBLOCK, &opened, nullptr);
+    change_mask(SIG_BLOCK, &opened, nullptr);
+    live.handler = SIG_DFL;
     change_action(a.signal, nullptr, &live);
-    link* const newest = a.in->slots[a.signal].newest.load();
+    link* const newest = slot_of(*a.in, a.signal).newest.load();
     if (live.handler != SIG_DFL || newest == nullptr) return;
-    disposition wanted = newest->action;
-    wanted.flags |= before.flags & with_restorer;
-    wanted.restorer = before.restorer;
-    change_action(a.signal, &wanted, nullptr);
+    live = newest->action;
+    live.flags |= ours.flags & with_restorer;
+    live.restorer = ours.restorer;
+    change_action(a.signal, &live, nullptr);
 }
 
 // What the kernel does by default: nothing, stop (and go on here after SIGCONT, with our disposition back), or
@@ -68,14 +76,8 @@ inline void put_back_newest(arrival& a, disposition const& before) noexcept {
 [[gnu::noinline, gnu::cold]] inline void take_default(arrival& a) noexcept {
     if (ignored_by_default(a.signal)) return;
     disposition const by_default{SIG_DFL, 0, nullptr, 0};
-    if (!stops_by_default(a.signal)) return reraise(a, by_default);
-    disposition ours{};
-    change_action(a.signal, &by_default, &ours);
-    send_again(a);
-    kernel_set const opened = bit_of(a.signal);
-    change_mask(SIG_UNBLOCK, &opened, nullptr);
-    change_mask(SIG_BLOCK, &opened, nullptr);
-    put_back_newest(a, ours);
+    if (stops_by_default(a.signal)) return stop_and_go_on(a, by_default);
+    reraise(a, by_default);
 }
 
 }  // namespace tocsin::in_signal

@@ -194,6 +194,13 @@ struct kept_delivery {
     siginfo_t info;
 };
 
+// For whoever is in no hurry. The compiler forgets how the address came about, or it would work it out for each member.
+inline slot& slot_of(table& in, int signal) noexcept {
+    slot* of = &in.slots[signal];
+    __asm__("" : "+r"(of));
+    return *of;
+}
+
 // The same with a signal's tag above the thread pointer: what lies there is cut off.
 inline unsigned first_cell(std::uintptr_t self) noexcept {
     return static_cast<unsigned>((self >> 6) ^ (self >> 12) ^ (self >> 22));
@@ -230,7 +237,7 @@ struct inside {
             if (i > in.farthest_cell.load_relaxed()) go_as_far_as(in, i);
             if (candidate.holder.replace(0, self)) return &candidate.holder;
         }
-        in.slots[signal].crowd.fetch_add(1);
+        slot_of(in, signal).crowd.fetch_add(1);
         return nullptr;
     }
 
@@ -239,7 +246,7 @@ struct inside {
         if (holder != nullptr)
             holder->store_release(0);
         else
-            in.slots[signal].crowd.fetch_sub(1);
+            slot_of(in, signal).crowd.fetch_sub(1);
     }
 
   private:

@@ -126,18 +126,20 @@ inline bool claim_page(std::uintptr_t address) noexcept {
 #endif
 }
 
+// The limits of a program that says none.
+[[gnu::visibility("hidden")]] inline constexpr raw_storage no_storage{nullptr, 0, {1024, 64, 65536}};
+
 [[gnu::visibility("hidden"), gnu::always_inline]] inline in_signal::table* make_table() noexcept {
-    raw_storage const* provided = &tocsin_raw_storage != nullptr ? tocsin_raw_storage() : nullptr;
+    raw_storage const* from = &tocsin_raw_storage != nullptr ? tocsin_raw_storage() : nullptr;
     // an older shared library's may be too small for this table
-    if (provided != nullptr && provided->bytes < sizeof(in_signal::table)) provided = nullptr;
+    if (from == nullptr || from->bytes < sizeof(in_signal::table)) from = &no_storage;
     std::uintptr_t const wiped = map_page(0, directory_bytes);
-    std::uintptr_t const memory = provided != nullptr ? reinterpret_cast<std::uintptr_t>(provided->memory)
-                                                      : map_page(0, sizeof(in_signal::table));
-    if (memory == 0 || wiped == 0) return nullptr;
+    auto* const memory = from->memory != nullptr ? from->memory : at(map_page(0, sizeof(in_signal::table)));
+    if (memory == nullptr || wiped == 0) return nullptr;
     // without the advice (Linux before 4.14) a forked child is taken for a vforked one: it records nothing
     in_signal::system_call(SYS_madvise, static_cast<long>(wiped), static_cast<long>(directory_bytes), MADV_WIPEONFORK);
-    auto* const made = reinterpret_cast<in_signal::table*>(memory);
-    made->limit = provided != nullptr ? provided->limit : in_signal::limits{1024, 64, 65536};
+    auto* const made = static_cast<in_signal::table*>(memory);
+    made->limit = from->limit;
     made->live_process = reinterpret_cast<in_signal::atomic<std::int32_t>*>(wiped);
     made->live_process->store(in_signal::getpid());
     return made;

@@ -126,7 +126,7 @@ inline std::int32_t live_process(table& in) noexcept {
     }
     if (in.cells_in_use.load() == 0) return;
     wait_for_holders(in, in.cells, self, turn);
-    while (in.slots[signal].crowd.load() > 0) wait_a_turn(in, turn);
+    while (in_signal::slot_of(in, signal).crowd.load() > 0) wait_a_turn(in, turn);
 }
 
 }  // namespace tocsin::posix
@@ -170,7 +170,7 @@ inline bool is_entry(table const& in, disposition const& live) noexcept {
 // there are places. A place that was freed may still be read by a delivery that was under way.
 [[gnu::noinline, gnu::cold]] inline link* remember(table& in, int signal, disposition const& found,
                                                    link* older) noexcept {
-    slot& of = in.slots[signal];
+    slot& of = in_signal::slot_of(in, signal);
     auto const place = static_cast<unsigned>(__builtin_ctz(~of.foreign_used));
     if (place >= in_signal::foreign_links) return nullptr;
     wait_until_left(in, signal);
@@ -220,7 +220,7 @@ inline constexpr std::uint32_t given_back = 1U << 31;
 // chain does the same as before. Answers an errno.
 [[gnu::cold]] inline int claim_signal(table& in, int signal, link& claim) noexcept {
     table_lock const locked{in};
-    slot& of = in.slots[signal];
+    slot& of = in_signal::slot_of(in, signal);
     disposition live;
     if (int const refused = read_disposition(signal, live)) return refused;
     link* const newest = of.newest.load();
@@ -265,7 +265,7 @@ inline constexpr std::uint32_t given_back = 1U << 31;
 [[gnu::cold]] inline void withdraw_signal(table& in, int signal, link& claim) noexcept {
     {
         table_lock const locked{in};
-        slot& of = in.slots[signal];
+        slot& of = in_signal::slot_of(in, signal);
         disposition live{};
         read_disposition(signal, live);  // a change on trial would take a foreign handler's signals for a moment
         link* const below = claim.older.load();
