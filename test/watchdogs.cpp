@@ -209,6 +209,37 @@ TEST_CASE("who has been removed is not reacted to, and its place is for somebody
     }));
 }
 
+TEST_CASE("a member keeps its place wherever it is moved, and an empty one is fed in vain", "[watchdogs]") {
+    static_assert(sizeof(watched_member) == 2 * sizeof(void*));
+    watchdogs table{70};
+    std::vector<watched_member> all(3);
+    for (watched_member& each : all) each.feed();
+    CHECK(!all[0]);
+    static_cast<void>(all[0].resting());
+    all.clear();
+    for (int i = 0; i < 70; ++i) all.push_back(table.add("member", 1h));  // the vector moves them now and then
+    CHECK(table.size() == 70);
+    watched_member& itself = all[69];
+    all[69] = std::move(itself);
+    CHECK(all[69]);
+    all[0] = std::move(all[69]);
+    CHECK((all[0] && !all[69] && table.size() == 69));
+    all[69].feed();
+    all[68] = watched_member{};
+    CHECK((!all[68] && table.size() == 68));
+    for (watched_member& each : all) each.feed();
+    all.clear();
+    CHECK(table.size() == 0);
+    for (std::size_t room = 1; room < 8; ++room) {
+        watchdogs small{room};
+        std::vector<watched_member> few;
+        for (std::size_t i = 0; i < room; ++i) few.push_back(small.add("one of few", 1h));
+        CHECK(small.size() == room);
+        few.clear();
+        CHECK(small.size() == 0);
+    }
+}
+
 TEST_CASE("a handler and other threads may feed", "[watchdogs]") {
     expect_success(child::run([] {
         static watched_member member;

@@ -48,42 +48,49 @@ class [[nodiscard]] member_rest {
 class [[nodiscard]] watched_member {
   public:
     watched_member() noexcept = default;
-    watched_member(watched_member&& from) noexcept { swap(from); }
+    watched_member(watched_member&& from) noexcept { take(from); }
     watched_member& operator=(watched_member&& from) noexcept {
-        watched_member gone{detail::moved(from)};
-        swap(gone);
+        watched_member next{detail::moved(from)};
+        watched_member const gone{detail::moved(*this)};
+        take(next);
         return *this;
     }
     // Does not wait: a reaction about it that has begun goes on, none begins any more.
     ~watched_member() {
-        if (slot_ != nullptr) table_->remove(*slot_);
+        if (*this) table().remove(slot());
     }
 
     // All is well. One relaxed store; callable anywhere, handlers included.
-    void feed() noexcept {
-        if (slot_ != nullptr) slot_->fed.store_relaxed(1);
-    }
+    void feed() noexcept { fed_->store_relaxed(1); }
 
     // { auto idle = worker.resting(); poll(…); } Rests nest, on any threads; each ends before the member does.
-    member_rest resting() noexcept { return member_rest{slot_}; }
+    member_rest resting() noexcept { return member_rest{*this ? &slot() : nullptr}; }
 
-    explicit operator bool() const noexcept { return slot_ != nullptr; }
+    explicit operator bool() const noexcept { return fed_ != &in_vain_; }
 
   private:
     friend class watchdogs;
-    watched_member(posix::watch_table* table, posix::watch_slot* slot) noexcept : table_{table}, slot_{slot} {}
+    watched_member(posix::watch_table const& in, posix::watch_slot& slot) noexcept
+        : number_{in.number_of(slot)}, fed_{&slot.fed} {}
 
-    void swap(watched_member& other) noexcept {
-        posix::watch_table* const table = table_;
-        posix::watch_slot* const slot = slot_;
-        table_ = other.table_;
-        slot_ = other.slot_;
-        other.table_ = table;
-        other.slot_ = slot;
+    posix::watch_slot& slot() const noexcept {
+        static_assert(std::is_standard_layout_v<posix::watch_slot>, "`fed` is its first member");
+        return *reinterpret_cast<posix::watch_slot*>(fed_);
+    }
+    posix::watch_table& table() const noexcept { return posix::watch_table::of(&slot() - number_); }
+
+    // Into an empty one.
+    void take(watched_member& from) noexcept {
+        if (!from) return;
+        number_ = from.number_;
+        fed_ = from.fed_;
+        from.fed_ = &from.in_vain_;
     }
 
-    posix::watch_table* table_ = nullptr;
-    posix::watch_slot* slot_ = nullptr;
+    // An empty one feeds itself: no branch between the place and the store.
+    std::uint32_t number_ = 0;  // of its place in the table
+    in_signal::atomic<std::uint32_t> in_vain_;
+    in_signal::atomic<std::uint32_t>* fed_ = &in_vain_;
 };
 
 // A table of watchdogs. watchdog(table)(reactions…) is its row, in one guard at a time (else EBUSY); members may be
@@ -146,7 +153,7 @@ class watchdogs {
             std::uint64_t const kept = length.count < longest ? length.count : longest;
             posix::watch_slot* const slot = table_->add(name, kept, about);
             if (slot == nullptr) return {ENOSPC, "watchdogs.add", 0};
-            added = watched_member{table_, slot};
+            added = watched_member{*table_, *slot};
         }
         return {};
     }

@@ -37,7 +37,7 @@ static_assert(sizeof(watch_slot) == 64);
 inline constexpr std::uint64_t has_fired = never - 1;
 inline constexpr std::uint64_t hangs = never - 2;
 
-// Up to 64 members. What is known of them together lies in the spare words of the first four.
+// Up to 64 members. What is known of them together lies in the spare words of the first four; the next is the table's.
 class watch_block {
   public:
     static constexpr unsigned room = 64;
@@ -78,7 +78,7 @@ class watch_table : public watch_part {
         if (room == 0 || room > most) return {EINVAL, "watchdogs", 0};
         table* in = nullptr;
         if (failure const refused = find_table(in)) return refused;
-        std::size_t const slots = room < watch_block::words ? watch_block::words : room;
+        std::size_t const slots = room <= watch_block::words ? watch_block::words + 1 : room;
         std::size_t const last = slots % watch_block::room;
         std::size_t const padding = last != 0 && last < watch_block::words ? watch_block::words - last : 0;
         void* memory = nullptr;
@@ -115,7 +115,7 @@ class watch_table : public watch_part {
         table_lock const locked{*in_};
         if (members_ == room_) return nullptr;
         if (period < shortest_watch) period = shortest_watch;
-        watch_slot& added = find_block(level_of(period)).take_slot();
+        watch_slot& added = find_block(detail::level_of_pace(period)).take_slot();
         ++members_;
         keep();
         std::size_t size = 0;
@@ -131,15 +131,15 @@ class watch_table : public watch_part {
     void remove(watch_slot& removed) noexcept {
         {
             table_lock const locked{*in_};
-            auto const number = static_cast<std::size_t>(&removed - slots_);
             if (removed.fires_at == has_fired || removed.fires_at == hangs) --hung_members_;
             if (removed.fires_at == has_fired) --fired_;
             removed.period = removed.fires_at = never;
             removed.fed.store(0);
             removed.rests.store(0);
-            watch_block const of = block(number / watch_block::room);
+            std::uint32_t const number = number_of(removed) / watch_block::room;
+            watch_block const of = block(number);
             of.give_back(removed);
-            open_[of.level()] = static_cast<std::uint32_t>(number / watch_block::room);
+            open_[of.level()] = number;
             if (looks_) find_pace(of);
             --members_;
         }
@@ -151,12 +151,17 @@ class watch_table : public watch_part {
         return members_;
     }
     std::size_t room() const noexcept { return room_; }
+    std::uint32_t number_of(watch_slot const& of) const noexcept { return static_cast<std::uint32_t>(&of - slots_); }
+    static watch_table& of(watch_slot const* slots) noexcept {
+        return *reinterpret_cast<watch_table*>(slots[watch_block::words].of_block);
+    }
 
   private:
     watch_table(table& in, watch_slot* slots, std::size_t count, std::size_t room) noexcept
         : in_{&in}, slots_{slots}, count_{count}, room_{room} {
         for (std::size_t i = 0; i < count; ++i) ::new (static_cast<void*>(slots + i)) watch_slot{};
         for (std::size_t i = 0; i < blocks(); ++i) block(i).due() = never;
+        slots[watch_block::words].of_block = reinterpret_cast<std::uintptr_t>(this);
         tick = [](watched& self, look& at) noexcept { static_cast<watch_table&>(self).look_at_all(at); };
         watch_part::arm = [](watch_part& self, std::uint64_t now) noexcept {
             static_cast<watch_table&>(self).arm_all(now);
@@ -173,9 +178,6 @@ class watch_table : public watch_part {
         watch_part::detach = [](watch_part& self) noexcept { static_cast<watch_table&>(self).leave(); };
     }
 
-    static std::uint64_t level_of(std::uint64_t period) noexcept {
-        return static_cast<std::uint64_t>(63 - __builtin_clzll(period));
-    }
     static std::uint64_t pace_of(std::uint64_t period) noexcept {
         return period / looks_a_period + (period % looks_a_period != 0 ? 1 : 0);
     }
