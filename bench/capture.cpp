@@ -85,7 +85,7 @@ void list_threads() {
 // somebody else's price.
 void settle() {
     for (int const thread : threads)
-        while (!in_signal::where_it_waits(thread).known) ::usleep(500);
+        for (int i = 0; i < 1'000 && !in_signal::where_it_waits(thread).known; ++i) ::usleep(500);
 }
 
 // As many as that, those that are there included; fewer where the system refuses.

@@ -112,7 +112,7 @@ class report {
     // All are captured before any is named: threads of a process that goes on move in the meantime.
     int show_others(int first, int self) noexcept {
         desk_.groups.clear();
-        int const main = getpid();
+        int const main = process_;
         if (main != first && tgkill(main, main, 0) == 0) show_other(main, self);
         int const listed = each_task([&](int thread, int tasks) noexcept {
             bool const clock = thread == sender_of(desk_.clock) || thread == sender_of(desk_.whole_clock);
@@ -129,8 +129,8 @@ class report {
         std::int32_t const live = in_.live_process->load_relaxed();
         for (thread_record* each = in_.threads.load_acquire(); each != nullptr; each = each->next) {
             std::int32_t const thread = each->thread.load();
-            if (thread <= 0 || thread == first || thread == getpid() || each->process.load_relaxed() != live) continue;
-            if (tgkill(getpid(), thread, 0) == 0) show_other(thread, self);
+            if (thread <= 0 || thread == first || thread == process_ || each->process.load_relaxed() != live) continue;
+            if (tgkill(process_, thread, 0) == 0) show_other(thread, self);
         }
     }
 
@@ -154,7 +154,7 @@ class report {
         thread_view shown{thread, false, thread == self, desk_.current.source, nullptr, 0};
         shown.crash = thread == self ? nullptr : desk_.waiting.of_thread(thread);
         bool const alone = !Form::groups || shown.crash != nullptr || desk_.current.source == stack_source::moved ||
-                           thread == getpid() || has_crumbs(in_, thread);
+                           thread == process_ || has_crumbs(in_, thread);
         task_file<32> const comm{thread, "comm", tasks};
         if (has_stack && !alone && desk_.groups.add(thread, comm.text(), comm.size(), desk_.current)) return;
         if (has_stack) set_stack(shown, desk_.current.walked, desk_.current.frames);
@@ -263,6 +263,7 @@ class report {
     line text_;
     report_sheet sheet_{in_, desk_, order_, out_, text_};
     std::uint32_t frames_;
+    int const process_ = getpid();
     std::uint64_t late_for_captures_ = 0;
     unsigned threads_ = 0;
     stack_overflow overflow_;

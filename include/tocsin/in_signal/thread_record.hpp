@@ -84,14 +84,13 @@ inline constexpr std::int32_t record_in_making = -1;
 // or a bare clone(2) goes by another number than its record; it finds it by the thread pointer, for itself.
 inline thread_record* record_of(table const& in, int thread) noexcept {
     std::int32_t const live = in.live_process->load_relaxed();
-    bool const is_first = thread == getpid() && thread == gettid();
-    thread_record* by_pointer = nullptr;
+    thread_record* own = nullptr;
     for (thread_record* each = in.threads.load_acquire(); each != nullptr; each = each->next) {
         std::int32_t const of = each->thread.load_acquire();
         if (of == thread && each->process.load_relaxed() == live) return each;
-        if (is_first && of > 0 && each->pointer.load_relaxed() == thread_pointer()) by_pointer = each;
+        if (of > 0 && each->pointer.load_relaxed() == thread_pointer()) own = each;
     }
-    return by_pointer;
+    return own != nullptr && thread == gettid() && thread == getpid() ? own : nullptr;
 }
 
 // A bounded copy of a text that somebody else owns. The bytes are as they were: escape them.
