@@ -74,7 +74,7 @@ class [[nodiscard]] watched_member {
         : number_{in.number_of(slot)}, fed_{&slot.fed} {}
 
     posix::watch_slot& slot() const noexcept {
-        static_assert(std::is_standard_layout_v<posix::watch_slot>, "`fed` is its first member");
+        static_assert(__is_standard_layout(posix::watch_slot), "`fed` is its first member");
         return *reinterpret_cast<posix::watch_slot*>(fed_);
     }
     posix::watch_table& table() const noexcept { return posix::watch_table::of(&slot() - number_); }
