@@ -107,8 +107,7 @@ double mark_cost() {
 double shared_mark_cost() {
     guard const one{on<SIGUSR1>(add_one)};
     in_signal::table& in = *in_signal::the_table.load();
-    in_signal::slot& of = in.slots[SIGUSR1];
-    return each_call(calls, [&] { in_signal::inside const here{in, of, SIGUSR1}; });
+    return each_call(calls, [&] { in_signal::inside::leave(in, SIGUSR1, in_signal::inside::enter(in, SIGUSR1)); });
 }
 
 double delivery_cost() {

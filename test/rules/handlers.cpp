@@ -64,6 +64,7 @@ template <class Guard>
 [[gnu::used]] void* const addresses[] = {
     reinterpret_cast<void*>(&in_signal::enter),
     reinterpret_cast<void*>(&in_signal::deliver),
+    reinterpret_cast<void*>(&in_signal::put_off),
     reinterpret_cast<void*>(&tocsin_entry),
     reinterpret_cast<void*>(&tocsin::simulate),
 };

@@ -144,7 +144,7 @@ inline disposition take_foreign(arrival const& a, link& which) noexcept {
         at = at->older.load();
     }
     bool const foreign = !done && at != nullptr;
-    disposition previous{};
+    disposition previous;  // set where it is looked at
     if (foreign && (claimed || !a.simulated)) previous = take_foreign(a, *at);
     inside::leave(*a.in, a.signal, holder);
     if (foreign) {
@@ -156,8 +156,14 @@ inline disposition take_foreign(arrival const& a, link& which) noexcept {
     return claimed;
 }
 
-[[gnu::visibility("hidden"), gnu::noinline, gnu::cold]] inline bool deliver(arrival& a) noexcept {
-    return walk_chain(a, nullptr, inside::enter(*a.in, a.signal));
+[[gnu::visibility("hidden"), gnu::noinline]] inline bool deliver(arrival& a) noexcept {
+    atomic<std::uintptr_t>* const holder = inside::enter(*a.in, a.signal);
+    link* const newest = a.in->slots[a.signal].newest.load();
+    if (newest == nullptr || !newest->is_claim() || a.in->marks_set.load() != 0) return walk_chain(a, nullptr, holder);
+    a.asked = newest->run(*newest, a);
+    if (a.asked != verdict::done) return walk_chain(a, newest, holder);
+    inside::leave(*a.in, a.signal, holder);
+    return true;
 }
 
 // The thread's own cell, which it takes if it has none and there is one left; libc's errno of the copy of the library
@@ -187,7 +193,7 @@ inline bool is_put_off(arrival& a) noexcept {
 
 // In a cell that is shared: a fault; or every cell is taken, or the thread's own is in use, by a handler that this one
 // interrupts or by the thread itself, which holds. A fault may be the end of a step of a report, instead of a delivery.
-[[gnu::visibility("hidden"), gnu::noinline, gnu::cold]] inline void enter_by_shared_cell(int signal, siginfo_t* info,
+[[gnu::visibility("hidden"), gnu::noinline]] inline void enter_by_shared_cell(int signal, siginfo_t* info,
                                                                                    void* context) noexcept {
     bool const fault = is_fault(signal);
     if (fault) allow_unaligned();

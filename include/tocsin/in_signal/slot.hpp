@@ -227,7 +227,7 @@ struct inside {
     }
 
     // In a cell that is shared. Answers where; null if none was free.
-    [[gnu::noinline, gnu::cold]] static atomic<std::uintptr_t>* enter(table& in, int signal) noexcept {
+    [[gnu::always_inline]] static atomic<std::uintptr_t>* enter(table& in, int signal) noexcept {
         std::uintptr_t const self = tag(signal);
         unsigned const start = first_cell(self);
         if (in.cells_in_use.load() == 0) in.cells_in_use.store(1);
@@ -251,7 +251,7 @@ struct inside {
 
   private:
     // Before the cell is taken: what this thread marks is never farther away than that.
-    [[gnu::noinline, gnu::cold]] static void go_as_far_as(table& in, std::uint32_t i) noexcept {
+    [[gnu::always_inline]] static void go_as_far_as(table& in, std::uint32_t i) noexcept {
         std::uint32_t found = in.farthest_cell.load();
         while (found < i && !in.farthest_cell.compare_exchange(found, i)) {
         }

@@ -82,7 +82,7 @@ inline void unmap(std::uintptr_t address, std::size_t bytes) noexcept {
 
 // True if the page is there and can be read. First by madvise(2), which answers ENOMEM where there is none and changes
 // nothing: valgrind takes the other question for an error of the program.
-[[gnu::noinline, gnu::cold]] inline bool is_readable_page(std::uintptr_t address) noexcept {
+inline bool is_readable_page(std::uintptr_t address) noexcept {
     long const answer = in_signal::system_call(SYS_madvise, static_cast<long>(address), directory_bytes, MADV_NORMAL);
     return answer != -ENOMEM && in_signal::readable(address);
 }
