@@ -52,9 +52,8 @@ inline in_signal::kernel_set current_mask() noexcept {
 
 namespace detail {
 
-[[gnu::visibility("hidden"), gnu::cold]] inline void note_exit() noexcept {
-    if (in_signal::table* const in = in_signal::the_table.load())
-        __atomic_store_n(&in->exiting, 1U, __ATOMIC_SEQ_CST);
+[[gnu::visibility("hidden"), gnu::cold]] inline void note_exit(void* in) noexcept {
+    __atomic_store_n(&static_cast<in_signal::table*>(in)->exiting, 1U, __ATOMIC_SEQ_CST);
 }
 
 // In the child, before it can have threads of its own: those that a fork left behind are inside nothing.
@@ -74,7 +73,7 @@ namespace detail {
         made.operate = &own_operations;
         bool const barrier = in_signal::knows_expedited_barrier();
         made.cells_may_be_owned.store(barrier ? in_signal::ownable : in_signal::shared_only);
-        libc::atexit(&detail::note_exit);
+        libc::cxa_atexit(&detail::note_exit, &made, &libc::this_object);
         libc::pthread_atfork(nullptr, nullptr, &detail::note_fork);
     }, found);
 }
