@@ -150,6 +150,26 @@ TEST_CASE("among many functions that of an address is found, with few questions"
     if (seed < 1023) CHECK(spent / (2 * large_object::functions) < 640);
 }
 
+TEST_CASE("a header without a table that can be searched leads to the records", "[eh_frame]") {
+    large_object const object{true, 9};
+    SECTION("none at all") { std::memset(object.header + 2, 0xff, 2); }
+    SECTION("of another kind") { object.header[3] = 0x1b; }
+    SECTION("an empty one") { large_object::put(object.header + 8, 0); }
+    std::uint32_t const functions[] = {0, 1, 2, 3000, large_object::functions - 1};
+    for (std::uint32_t const i : functions) {
+        look_up one;
+        REQUIRE(one.find(object.module, object.code[i].begin));
+        CHECK(one.entry.end == object.code[i].end);
+        CHECK(one.row.cfa_offset == large_object::frame_size(i));
+    }
+    look_up none;
+    object.header[0] = 2;
+    CHECK_FALSE(none.find(object.module, object.code[0].begin));
+    object.header[0] = 1;
+    large_object::put(object.header + 8, large_object::area);
+    if (object.header[3] == 0x3b) CHECK_FALSE(none.find(object.module, object.code[0].begin));
+}
+
 TEST_CASE("what is kept of shared parts is not taken for that of another", "[eh_frame]") {
     large_object const object{false, 5};
     work budget{50'000'000};

@@ -65,16 +65,31 @@ class eh_frame {
     };
 
     bool read_header(module_info const& module) noexcept {
+        // Version 1, a table of pairs of 4-byte offsets from the header, 4 bytes that say how many: what linkers write.
+        constexpr std::uint32_t usual = 0x3b031b01;
+        struct {
+            std::uint32_t encodings;
+            std::int32_t records;
+            std::uint32_t rows;
+        } start{};
+        std::uintptr_t const at = module.eh_frame_hdr;
+        if (module.end - at < sizeof(start) || !budget_.spend() || !memory_.read(at, start)) return false;
+        if (start.encodings != usual) return read_other_header(module);
+        if (start.rows > (module.end - at - sizeof(start)) / sizeof(table_row)) return false;
+        std::uintptr_t const records = at + 4 + static_cast<std::uintptr_t>(std::intptr_t{start.records});
+        header_ = {at, records, at + sizeof(start), start.rows};
+        return true;
+    }
+
+    // Tells no more than where the records are.
+    bool read_other_header(module_info const& module) noexcept {
         dwarf_cursor at{memory_, budget_, module.eh_frame_hdr, module.end};
-        std::uint32_t const first = at.take<std::uint32_t>();
-        std::uintptr_t const records = at.pointer(first >> 8 & 0xff, module.eh_frame_hdr);
-        std::uint64_t count = at.pointer(first >> 16 & 0xff, module.eh_frame_hdr);
-        constexpr std::uint8_t sorted =
-            0x3b;  // pairs of 4-byte offsets from the header: all that linkers write
-        if (first >> 24 != sorted) count = 0;
-        bool const version_1 = (first & 0xff) == 1;
-        if (!at.ok() || !version_1 || count > (module.end - at.at()) / sizeof(table_row)) return false;
-        header_ = {module.eh_frame_hdr, records, at.at(), count};
+        std::uint8_t const version = at.byte();
+        std::uint8_t const encoding = at.byte();
+        at.skip(2);
+        std::uintptr_t const records = at.pointer(encoding, module.eh_frame_hdr);
+        if (!at.ok() || version != 1) return false;
+        header_ = {module.eh_frame_hdr, records, 0, 0};
         return true;
     }
 

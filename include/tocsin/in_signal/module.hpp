@@ -118,7 +118,7 @@ inline module_info module_in(module_map const* map, std::uintptr_t pc) noexcept 
 }
 
 inline module_info module_of(std::uintptr_t pc, careful_reader& memory) noexcept {
-    detail::found_object object{};
+    detail::found_object object;  // as far as it is told
     if (!libc_finds_objects() || detail::find_object(reinterpret_cast<void*>(pc), &object) != 0) {
         module_info const own = detail::own_module_of(pc, memory);
         return own.found ? own : module_in(known_modules.load(), pc);
@@ -141,7 +141,7 @@ inline module_info module_of(std::uintptr_t pc, careful_reader& memory) noexcept
 
 // The same without bias and path, which nobody needs in order to unwind: the loader's record is not read for them.
 inline module_info tables_of(std::uintptr_t pc, careful_reader& memory) noexcept {
-    detail::found_object object{};
+    detail::found_object object;  // as far as it is told
     if (libc_finds_objects() && detail::find_object(reinterpret_cast<void*>(pc), &object) == 0) {
         module_info const info{0, reinterpret_cast<std::uintptr_t>(object.map_start),
                                reinterpret_cast<std::uintptr_t>(object.map_end),
@@ -165,10 +165,11 @@ struct object_place {
 };
 
 inline object_place place_of_object(std::uintptr_t pc, careful_reader& memory) noexcept {
-    detail::found_object object{};
+    detail::found_object object;  // as far as it is told
     if (!libc_finds_objects() || detail::find_object(reinterpret_cast<void*>(pc), &object) != 0) {
         module_info const found = module_of(pc, memory);
         if (!found.found) return {};
+        object.link = nullptr;
         object.map_start = reinterpret_cast<void*>(found.begin);
         object.map_end = reinterpret_cast<void*>(found.end);
         object.eh_frame = reinterpret_cast<void*>(found.eh_frame_hdr);
