@@ -224,6 +224,26 @@ TEST_CASE("rows of all objects of a pass find room side by side", "[known_rows]"
     }
 }
 
+TEST_CASE("who is stopped while it keeps a row costs that place alone", "[known_rows]") {
+    auto const rows = std::make_unique<known_rows>();
+    short_row row, found;
+    REQUIRE(row.take(ordinary(), 0));
+    std::uint64_t const tag = known_rows::tag(rows->pass(), {4096, 8192, 77});
+    rows->keep(4097, tag, row);
+    auto* const words = reinterpret_cast<std::uint64_t*>(rows.get());
+    std::size_t at = 1;
+    while (words[at] != 4097) ++at;
+    words[at - 1] |= 1;  // the version
+    CHECK_FALSE(rows->find(4097, tag, found));
+    rows->keep(4097, tag, row);
+    CHECK(rows->find(4097, tag, found));
+    rows->begin_pass();
+    std::uint64_t const next = known_rows::tag(rows->pass(), {4096, 8192, 77});
+    rows->keep(4097, next, row);
+    CHECK(rows->find(4097, next, found));
+    CHECK(words[at - 1] % 2 == 1);
+}
+
 TEST_CASE("an object has the same number wherever in it one asks, and another has another", "[known_rows]") {
     careful_reader memory;
     auto const at = [&](void const* address) {

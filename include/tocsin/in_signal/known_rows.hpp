@@ -139,9 +139,12 @@ class known_rows {
         place* to = places_ + place_of(address);
         std::uint64_t const pass = pass_.load_relaxed() << 32;
         std::uint64_t version = to->version.load_relaxed();
-        // One that nobody needs any more; or rows that meet in each walk would take it from one another for ever.
-        for (unsigned i = 1; i < near_by && to->tag.load_relaxed() != 0 && version >> 32 << 32 == pass; ++i)
-            version = (++to)->version.load_relaxed();
+        // One that nobody needs any more, and nobody was stopped in; or rows that meet in each walk would take it from
+        // one another for ever.
+        auto const in_use = [&] {
+            return version % 2 != 0 || (version >> 32 << 32 == pass && to->tag.load_relaxed() != 0);
+        };
+        for (unsigned i = 1; i < near_by && in_use(); ++i) version = (++to)->version.load_relaxed();
         if (version % 2 != 0 || !to->version.replace(version, version + 1)) return;
         to->address.store_release(address);
         to->tag.store_release(tag);
