@@ -111,7 +111,10 @@ struct large_object {
         put(header + 8, functions);
         unsigned char common[] = {16, 0, 0, 0, 0, 0, 0, 0, 1, 'z', 'R', 0, 1, 0x78,
                                   machine::return_register, 1, 0x1b, 0x0c, 7, 8};
-        for (std::uint32_t i = 0; i < 3; ++i, common[19] += 8) std::memcpy(shared(i), common, sizeof common);
+        for (std::uint32_t i = 0; i < 3; ++i, common[19] += 8) {
+            common[8] = i == 1 ? 3 : 1;  // versions that say the same
+            std::memcpy(shared(i), common, sizeof common);
+        }
         for (std::uint32_t i = 0; i < functions; ++i) {
             put(header + 12 + 8 * i, distance(code[i].begin, header));
             put(header + 16 + 8 * i, record(i) - header);
@@ -185,6 +188,11 @@ TEST_CASE("what is kept of shared parts is not taken for that of another", "[eh_
         REQUIRE(tables.find(object.module, object.code[i].begin, entry));
         REQUIRE(rules.row_for(entry, object.code[i].begin, tables.memory(), budget, row));
         REQUIRE(row.cfa_offset == large_object::frame_size(i));
+        REQUIRE(entry.code_unit == 1);
+        REQUIRE(entry.data_unit == -8);
+        REQUIRE(entry.return_column == machine::return_register);
+        REQUIRE_FALSE(entry.signal_frame);
+        REQUIRE(entry.shared_end - entry.shared_code == 3);
     }
 }
 

@@ -294,10 +294,35 @@ class eh_frame {
         if (kept_[last_].at != record) last_ ^= 1;
         if (kept_[last_].at != record) {
             kept_[last_].at = 0;
-            if (!module.holds(record) || !parse_shared(module, record, kept_[last_].entry)) return false;
+            frame_entry& kept = kept_[last_].entry;
+            if (!module.holds(record)) return false;
+            if (!parse_plain(module, record, kept) && !parse_shared(module, record, kept)) return false;
             kept_[last_].at = record;
         }
         entry = kept_[last_].entry;
+        return true;
+    }
+
+    // What all functions of C share, and most of C++: version 1, "zR", numbers of one byte, 4-byte relative pointers.
+    bool parse_plain(module_info const& module, std::uintptr_t record, frame_entry& entry) noexcept {
+        constexpr std::uintptr_t size = 17;
+        if (module.end - record < size || !memory_.is_there(record, size) || !budget_.spend()) return false;
+        auto const length = careful_reader::load<std::uint32_t>(record);
+        auto const start = careful_reader::load<std::uint64_t>(record + 4);
+        auto const numbers = careful_reader::load<std::uint32_t>(record + 12);
+        if (start != 0x00'52'7a'01'0000'0000 || (numbers & 0xff80'8080) != 0x0100'0000 ||
+            careful_reader::load<std::uint8_t>(record + 16) != relative_4_bytes || length < size - 4 ||
+            length == 0xffff'ffff || length > module.end - record - 4)
+            return false;
+        entry = {};
+        entry.shared_code = record + size;
+        entry.shared_end = record + 4 + length;
+        entry.code_unit = numbers & 0x7f;
+        auto const data = static_cast<std::int64_t>(numbers >> 8 & 0x7f);
+        entry.data_unit = data < 0x40 ? data : data - 0x80;
+        entry.return_column = numbers >> 16 & 0x7f;
+        entry.encoding = relative_4_bytes;
+        entry.augmented = true;
         return true;
     }
 
