@@ -141,7 +141,7 @@ class known_rows {
         std::uint64_t version = to->version.load_relaxed();
         // One that nobody needs any more, and nobody was stopped in; or rows that meet in each walk would take it from
         // one another for ever.
-        auto const in_use = [&] {
+        auto const in_use = [&]() noexcept {
             return version % 2 != 0 || (version >> 32 << 32 == pass && to->tag.load_relaxed() != 0);
         };
         for (unsigned i = 1; i < near_by && in_use(); ++i) version = (++to)->version.load_relaxed();
