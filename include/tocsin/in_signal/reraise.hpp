@@ -42,9 +42,9 @@ inline bool ignored_by_default(int signal) noexcept {
 // disposition (kernel/signal.c, SIGNAL_UNKILLABLE): it ends with the status that a shell gives such a death.
 [[gnu::noinline, gnu::cold]] inline void reraise(arrival& a, disposition const& previous) noexcept {
     begin_dying(*a.in);
-    if (previous.handler == SIG_DFL && a.pid() == 1 && !stops_by_default(a.signal)) exit_now(128 + a.signal);
+    bool const spared = previous.handler == SIG_DFL && a.pid() == 1 && !stops_by_default(a.signal);
     // Where a filter refuses it, the signal would come back to this very handler, for ever.
-    if (change_action(a.signal, &previous, nullptr) != 0) exit_now(128 + a.signal);
+    if (spared || change_action(a.signal, &previous, nullptr) != 0) exit_now(128 + a.signal);
     send_again(a);
     if (previous.handler != SIG_DFL) go_on_living(*a.in);
 }

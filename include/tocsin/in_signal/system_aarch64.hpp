@@ -11,9 +11,16 @@
 
 namespace tocsin::in_signal {
 
-// What a call has no argument for, the kernel does not look at; where it has one and it is to be 0, say so, from the
+// What a call has no argument for, the kernel does not look at. Where it has one and it is to be 0, say so, from the
 // fourth on.
-inline long system_call(long number, long a = 0, long b = 0, long c = 0) noexcept {
+inline long system_call(long number) noexcept {
+    register long x8 __asm__("x8") = number;
+    register long x0 __asm__("x0");
+    __asm__ volatile("svc #0" : "=r"(x0) : "r"(x8) : "memory");
+    return x0;
+}
+
+inline long system_call(long number, long a, long b = 0, long c = 0) noexcept {
     register long x8 __asm__("x8") = number;
     register long x0 __asm__("x0") = a;
     register long x1 __asm__("x1") = b;

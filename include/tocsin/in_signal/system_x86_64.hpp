@@ -10,9 +10,15 @@
 
 namespace tocsin::in_signal {
 
-// What a call has no argument for, the kernel does not look at; where it has one and it is to be 0, say so, from the
+// What a call has no argument for, the kernel does not look at. Where it has one and it is to be 0, say so, from the
 // fourth on.
-inline long system_call(long number, long a = 0, long b = 0, long c = 0) noexcept {
+inline long system_call(long number) noexcept {
+    long result;
+    __asm__ volatile("syscall" : "=a"(result) : "a"(number) : "rcx", "r11", "memory");
+    return result;
+}
+
+inline long system_call(long number, long a, long b = 0, long c = 0) noexcept {
     long result;
     __asm__ volatile("syscall"
                      : "=a"(result)
