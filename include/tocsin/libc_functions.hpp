@@ -12,7 +12,7 @@ namespace tocsin::detail::libc {
 
 [[noreturn]] void abort() noexcept __asm__("abort");
 char* strerror(int error) noexcept __asm__("strerror");
-// What atexit(3) is made of (Itanium C++ ABI, 3.3.6): with an argument, and without a function of its own in each object.
+// What atexit(3) is made of (Itanium C++ ABI, 3.3.6): with an argument, and without a function in each object.
 int cxa_atexit(void (*at_end)(void*), void* argument, void* object) noexcept __asm__("__cxa_atexit");
 [[gnu::visibility("hidden")]] extern void* this_object __asm__("__dso_handle");
 int pthread_atfork(void (*before)(), void (*in_parent)(), void (*in_child)()) noexcept __asm__("pthread_atfork");
