@@ -16,8 +16,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <utility>
-
 #include <tocsin/error.hpp>
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/traits.hpp>
@@ -95,12 +93,11 @@ class child_watch {
     child_watch(ErrorCode& ec, pid_t pid) noexcept {
         ec = open(pid).errno_code;
     }
-    child_watch(child_watch&& other) noexcept
-        : pid_{other.pid_}, fd_{std::exchange(other.fd_, -1)}, end_{other.end_} {}
+    child_watch(child_watch&& other) noexcept : pid_{other.pid_}, fd_{other.fd_}, end_{other.end_} { other.fd_ = -1; }
     child_watch& operator=(child_watch&& other) noexcept {
-        std::swap(pid_, other.pid_);
-        std::swap(fd_, other.fd_);
-        std::swap(end_, other.end_);
+        detail::swap(pid_, other.pid_);
+        detail::swap(fd_, other.fd_);
+        detail::swap(end_, other.end_);
         return *this;
     }
     ~child_watch() {

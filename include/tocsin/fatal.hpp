@@ -2,10 +2,8 @@
 // `fatal("message")`: the end of the program, with a report that says why and where.
 #pragma once
 
-#include <stdlib.h>
-#include <string.h>
-
 #include <tocsin/dump.hpp>
+#include <tocsin/libc_functions.hpp>
 #include <tocsin/posix/last_words.hpp>
 
 namespace tocsin {
@@ -40,7 +38,7 @@ struct fatal_place {
         in_signal::output{2, in_signal::write_patience}.put(shown);
         dump(2);
     }
-    ::abort();
+    libc::abort();
 }
 
 }  // namespace detail
@@ -52,7 +50,7 @@ struct fatal_place {
 [[noreturn]] inline void fatal(char const* message, char const* file = __builtin_FILE(), int line = __builtin_LINE(),
                                char const* function = __builtin_FUNCTION()) noexcept {
     char const* const text = message != nullptr ? message : "";
-    detail::end_fatally(text, ::strlen(text), {file, line, function});
+    detail::end_fatally(text, __builtin_strlen(text), {file, line, function});
 }
 template <detail::text_like Text>
 [[noreturn]] void fatal(Text const& message, char const* file = __builtin_FILE(), int line = __builtin_LINE(),

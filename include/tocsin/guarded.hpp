@@ -19,13 +19,13 @@
 
 #include <new>
 #include <type_traits>
-#include <utility>
 
 #include <tocsin/in_signal/guarded.hpp>
 #include <tocsin/in_signal/unless_guarded.hpp>
 #include <tocsin/on.hpp>
 #include <tocsin/posix/kept_stack.hpp>
 #include <tocsin/posix/refusal.hpp>
+#include <tocsin/traits.hpp>
 
 namespace tocsin {
 
@@ -231,7 +231,7 @@ class [[nodiscard]] guarded_result {
     guarded_result(guarded_result&& other) noexcept(std::is_nothrow_move_constructible_v<T>)
         requires std::is_move_constructible_v<T>
         : fault_{other.fault_} {
-        if (*this) ::new (static_cast<void*>(__builtin_addressof(place_.value))) T(std::move(other.place_.value));
+        if (*this) ::new (static_cast<void*>(__builtin_addressof(place_.value))) T(detail::moved(other.place_.value));
     }
     ~guarded_result() {
         if (*this) place_.value.~T();
@@ -245,7 +245,7 @@ class [[nodiscard]] guarded_result {
     // What f answered; only if it did.
     T& operator*() & noexcept { return place_.value; }
     T const& operator*() const& noexcept { return place_.value; }
-    T&& operator*() && noexcept { return std::move(place_.value); }
+    T&& operator*() && noexcept { return detail::moved(place_.value); }
     T* operator->() noexcept { return __builtin_addressof(place_.value); }
     T const* operator->() const noexcept { return __builtin_addressof(place_.value); }
 
@@ -261,7 +261,7 @@ class [[nodiscard]] guarded_result {
     }
     T&& value() && {
         require();
-        return std::move(place_.value);
+        return detail::moved(place_.value);
     }
     template <class U>
     T value_or(U&& other) const& {

@@ -11,6 +11,10 @@
 namespace tocsin::detail::libc {
 
 [[noreturn]] void abort() noexcept __asm__("abort");
+void* malloc(size_t bytes) noexcept __asm__("malloc");
+int posix_memalign(void** made, size_t alignment, size_t bytes) noexcept __asm__("posix_memalign");
+void free(void* made) noexcept __asm__("free");
+char* getenv(char const* name) noexcept __asm__("getenv");
 char* strerror(int error) noexcept __asm__("strerror");
 // What atexit(3) is made of (Itanium C++ ABI, 3.3.6): with an argument, and without a function in each object.
 int cxa_atexit(void (*at_end)(void*), void* argument, void* object) noexcept __asm__("__cxa_atexit");
@@ -24,6 +28,7 @@ int pthread_setspecific(pthread_key_t key, void const* value) noexcept __asm__("
 unsigned long getauxval(unsigned long wanted) noexcept __asm__("getauxval");
 
 // What getauxval(3) is asked for (include/uapi/linux/auxvec.h).
+inline constexpr unsigned long at_secure = 23;
 inline constexpr unsigned long at_random = 25;
 inline constexpr unsigned long at_vdso = 33;
 inline constexpr unsigned long at_smallest_signal_stack = 51;

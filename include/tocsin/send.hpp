@@ -17,7 +17,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -44,7 +43,7 @@ struct payload {
 // As sigqueue(3) makes it.
 inline siginfo_t make_info(int signal, payload const& with) noexcept {
     siginfo_t info;
-    ::memset(&info, 0, sizeof info);
+    __builtin_memset(&info, 0, sizeof info);
     info.si_signo = signal;
     info.si_code = SI_QUEUE;
     info.si_pid = ::getpid();

@@ -2,8 +2,6 @@
 // `thread_guard{"worker"}`: one line for each thread.
 #pragma once
 
-#include <sys/prctl.h>
-
 #include <tocsin/error.hpp>
 #include <tocsin/posix/alternate_stack.hpp>
 #include <tocsin/posix/library.hpp>
@@ -23,14 +21,14 @@ class [[nodiscard]] thread_guard {
     explicit thread_guard(char const* name) : named_{name != nullptr} {
         open();
         if (!named_) return;
-        ::prctl(PR_GET_NAME, before_);
+        in_signal::system_call(SYS_prctl, get_name, in_signal::as_word(before_));
         in_signal::copy_name(*record_, before_, __builtin_strlen(before_), long_before_);
-        ::prctl(PR_SET_NAME, name);
+        in_signal::system_call(SYS_prctl, set_name, in_signal::as_word(name));
         posix::name_record(*record_, name);
     }
     ~thread_guard() {
         if (!named_) return;
-        ::prctl(PR_SET_NAME, before_);
+        in_signal::system_call(SYS_prctl, set_name, in_signal::as_word(before_));
         // Unless the thread has given it back, as it does before an object of static storage is destroyed.
         if (record_->pointer.load_relaxed() == in_signal::thread_pointer()) posix::name_record(*record_, long_before_);
     }
@@ -38,6 +36,9 @@ class [[nodiscard]] thread_guard {
     thread_guard& operator=(thread_guard const&) = delete;
 
   private:
+    static constexpr long set_name = 15;  // PR_SET_NAME (linux/prctl.h)
+    static constexpr long get_name = 16;  // PR_GET_NAME
+
     void open() {
         constexpr std::size_t at_least = 65536;
         if (failure const refused = stack_.open(at_least)) posix::fail(refused);

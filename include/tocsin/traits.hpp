@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the core needs of <type_traits>, <concepts> and <utility>, which would be half of all that it includes.
 //
-// Compile time, but for `moved`, which runs anywhere.
+// Compile time, but for `moved` and `swap`, which run anywhere.
 #pragma once
 
 namespace tocsin::detail {
@@ -10,6 +10,14 @@ namespace tocsin::detail {
 template <class T>
 constexpr T&& moved(T& from) noexcept {
     return static_cast<T&&>(from);
+}
+
+// std::swap, of what can be copied.
+template <class T>
+constexpr void swap(T& left, T& right) noexcept {
+    T const kept = left;
+    left = right;
+    right = kept;
 }
 
 // std::declval, for what is never evaluated.

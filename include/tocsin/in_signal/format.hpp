@@ -32,60 +32,60 @@ constexpr std::size_t length_of(char const* text, std::size_t limit = ~std::size
 class line {
   public:
     // Borrows the memory, which outlives the line. Four bytes of it are kept for the end: "...\n".
-    constexpr line(char* memory, std::size_t capacity) noexcept
+    line(char* memory, std::size_t capacity) noexcept
         : data_{memory}, capacity_{capacity}, room_{capacity > end_size ? capacity - end_size : 0} {}
     line(line const&) = delete;
     line& operator=(line const&) = delete;
 
-    constexpr char const* data() const noexcept { return data_; }
-    constexpr std::size_t size() const noexcept { return size_; }
-    constexpr std::size_t room() const noexcept { return cut_ ? 0 : room_ - size_; }
-    constexpr bool empty() const noexcept { return size_ == 0; }
-    constexpr bool cut() const noexcept { return cut_; }  // something did not fit
+    char const* data() const noexcept { return data_; }
+    std::size_t size() const noexcept { return size_; }
+    std::size_t room() const noexcept { return cut_ ? 0 : room_ - size_; }
+    bool empty() const noexcept { return size_ == 0; }
+    bool cut() const noexcept { return cut_; }  // something did not fit
 
-    constexpr line& clear() noexcept {
+    line& clear() noexcept {
         size_ = 0;
         cut_ = false;
         return *this;
     }
 
     // Trusted text, taken as it is.
-    constexpr line& text(char const* from, std::size_t size) noexcept {
+    line& text(char const* from, std::size_t size) noexcept {
         for (std::size_t i = 0; i < size && put(from[i]); ++i) {
         }
         return *this;
     }
-    constexpr line& text(char const* from) noexcept { return text(from, length_of(from)); }
-    constexpr line& character(char c) noexcept {
+    line& text(char const* from) noexcept { return text(from, length_of(from)); }
+    line& character(char c) noexcept {
         put(c);
         return *this;
     }
 
     // Untrusted text: printable ASCII stays; all else, the backslash and the double quote become \xNN.
     // `limit` counts characters of the result; a text that needs more ends in "...".
-    constexpr line& escaped(char const* from, std::size_t size, std::size_t limit = longest_name) noexcept {
+    line& escaped(char const* from, std::size_t size, std::size_t limit = longest_name) noexcept {
         return untrusted(from, size, limit, &line::hex_escape);
     }
-    constexpr line& escaped(char const* from) noexcept {
+    line& escaped(char const* from) noexcept {
         return escaped(from, length_of(from, longest_name + 1));
     }
-    constexpr line& quoted(char const* from, std::size_t size, std::size_t limit = longest_name) noexcept {
+    line& quoted(char const* from, std::size_t size, std::size_t limit = longest_name) noexcept {
         return character('"').escaped(from, size, limit).character('"');
     }
-    constexpr line& quoted(char const* from) noexcept {
+    line& quoted(char const* from) noexcept {
         return quoted(from, length_of(from, longest_name + 1));
     }
 
     // The same as a JSON string with its quotes. Bytes from 128 up become \u00NN each: valid JSON (RFC 8259,
     // section 7) whatever the encoding was, and reversible byte by byte.
-    constexpr line& json(char const* from, std::size_t size, std::size_t limit = longest_name) noexcept {
+    line& json(char const* from, std::size_t size, std::size_t limit = longest_name) noexcept {
         return character('"').untrusted(from, size, limit, &line::json_escape).character('"');
     }
-    constexpr line& json(char const* from) noexcept { return json(from, length_of(from, longest_name + 1)); }
+    line& json(char const* from) noexcept { return json(from, length_of(from, longest_name + 1)); }
 
     // Any integer; right-aligned if a width is given.
     template <class Integer>
-    constexpr line& decimal(Integer value, std::size_t width = 0) noexcept {
+    line& decimal(Integer value, std::size_t width = 0) noexcept {
         auto magnitude = static_cast<std::uint64_t>(value);
         bool const negative = value < Integer{};
         if (negative) magnitude = 0 - magnitude;
@@ -101,13 +101,13 @@ class line {
     }
 
     // "0x" and at least `digits` digits.
-    constexpr line& hexadecimal(std::uint64_t value, std::size_t digits = 1) noexcept {
+    line& hexadecimal(std::uint64_t value, std::size_t digits = 1) noexcept {
         return text("0x").hex(value, digits);
     }
     // "0x" and all 16 digits: columns of addresses.
-    constexpr line& address(std::uint64_t value) noexcept { return hexadecimal(value, 16); }
+    line& address(std::uint64_t value) noexcept { return hexadecimal(value, 16); }
     // Bare digits.
-    constexpr line& hex(std::uint64_t value, std::size_t digits = 1) noexcept {
+    line& hex(std::uint64_t value, std::size_t digits = 1) noexcept {
         std::size_t needed = 1;
         while (needed < 16 && (value >> (4 * needed)) != 0) ++needed;
         if (needed < digits) fill(digits - needed, '0');
@@ -115,22 +115,22 @@ class line {
         return *this;
     }
     // Bytes as pairs of digits: a build-id.
-    constexpr line& bytes(unsigned char const* from, std::size_t size) noexcept {
+    line& bytes(unsigned char const* from, std::size_t size) noexcept {
         for (std::size_t i = 0; i < size; ++i) hex(from[i], 2);
         return *this;
     }
 
-    constexpr line& fill(std::size_t count, char c = ' ') noexcept {
+    line& fill(std::size_t count, char c = ' ') noexcept {
         while (count != 0 && put(c)) --count;
         return *this;
     }
     // Spaces until the line is `column` characters long.
-    constexpr line& pad_to(std::size_t column) noexcept {
+    line& pad_to(std::size_t column) noexcept {
         return size_ < column ? fill(column - size_) : *this;
     }
 
     // Ends the line; always fits. A cut one says so.
-    constexpr line& end() noexcept {
+    line& end() noexcept {
         if (cut_) mark();
         if (size_ < capacity_) data_[size_++] = '\n';
         return *this;
@@ -139,7 +139,7 @@ class line {
   private:
     static constexpr std::size_t end_size = 4;
 
-    constexpr bool put(char c) noexcept {
+    bool put(char c) noexcept {
         if (cut_ || size_ >= room_) {
             cut_ = true;
             return false;
@@ -148,7 +148,7 @@ class line {
         return true;
     }
 
-    constexpr void mark() noexcept {
+    void mark() noexcept {
         for (int i = 0; i < 3 && size_ + 1 < capacity_; ++i) data_[size_++] = '.';
     }
 
@@ -158,13 +158,13 @@ class line {
         std::size_t size;
     };
 
-    static constexpr shown_character hex_escape(char c) noexcept {
+    static shown_character hex_escape(char c) noexcept {
         if (printable(c) && c != '\\' && c != '"') return {{c}, 1};
         auto const byte = static_cast<unsigned char>(c);
         return {{'\\', 'x', hex_digit(byte >> 4U), hex_digit(byte)}, 4};
     }
 
-    static constexpr shown_character json_escape(char c) noexcept {
+    static shown_character json_escape(char c) noexcept {
         if (c == '\\' || c == '"') return {{'\\', c}, 2};
         if (printable(c)) return {{c}, 1};
         auto const byte = static_cast<unsigned char>(c);
@@ -172,7 +172,7 @@ class line {
     }
 
     // An escape is written whole or not at all: half of one would be read as something else.
-    constexpr line& untrusted(char const* from, std::size_t size, std::size_t limit,
+    line& untrusted(char const* from, std::size_t size, std::size_t limit,
                               shown_character (*show)(char) noexcept) noexcept {
         std::size_t used = 0;
         for (std::size_t i = 0; i < size; ++i) {
@@ -201,7 +201,7 @@ class fixed_line : public line {
     static_assert(Capacity >= 16, "tocsin: a line needs room for a number and its end");
 
   public:
-    constexpr fixed_line() noexcept : line{memory_, Capacity} {}
+    fixed_line() noexcept : line{memory_, Capacity} {}
 
   private:
     char memory_[Capacity];  // left uninitialised: a handler makes many lines and reads only what it wrote

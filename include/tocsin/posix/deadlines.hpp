@@ -13,10 +13,10 @@
 #pragma once
 
 #include <pthread.h>
-#include <stdlib.h>
 
 #include <new>
 
+#include <tocsin/libc_functions.hpp>
 #include <tocsin/posix/refusal.hpp>
 #include <tocsin/posix/registry.hpp>
 #include <tocsin/posix/reporter.hpp>
@@ -238,7 +238,7 @@ inline deadline_board* find_free_board(watch_room& room) noexcept {
 
 inline deadline_board* make_board(watch_room& room) noexcept {
     void* memory = nullptr;
-    if (::posix_memalign(&memory, alignof(deadline_board), sizeof(deadline_board)) != 0) return nullptr;
+    if (libc::posix_memalign(&memory, alignof(deadline_board), sizeof(deadline_board)) != 0) return nullptr;
     auto* const made = ::new (memory) deadline_board{room};
     made->alarm.board = made;
     made->alarm.first = [](source& self) noexcept {
@@ -300,7 +300,7 @@ inline deadline_board* make_board(watch_room& room) noexcept {
         last = some;
     }
     void* memory = nullptr;
-    if (::posix_memalign(&memory, alignof(deadline_slots), sizeof(deadline_slots)) != 0) return nullptr;
+    if (libc::posix_memalign(&memory, alignof(deadline_slots), sizeof(deadline_slots)) != 0) return nullptr;
     auto* const added = ::new (memory) deadline_slots{board};
     last->more.store(added);
     return &added->slots[0];

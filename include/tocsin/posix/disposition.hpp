@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <string.h>
 
 #include <tocsin/failure.hpp>
 #include <tocsin/posix/refusal.hpp>

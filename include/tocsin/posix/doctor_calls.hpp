@@ -8,9 +8,7 @@
 #pragma once
 
 #include <linux/membarrier.h>
-#include <linux/seccomp.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -247,7 +245,7 @@ class report_calls {
   public:
     // Tries all calls. To be done before anything else: the rest of the self-check makes the same ones.
     report_calls() noexcept
-        : filtered_{in_signal::system_call(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) == SECCOMP_MODE_FILTER} {
+        : filtered_{in_signal::system_call(SYS_prctl, get_seccomp) == by_filter} {
         for (long& each : results_) each = call_untried;
         void* const memory =
             ::mmap(nullptr, sizeof(trial_sheet), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -299,6 +297,9 @@ class report_calls {
     }
 
   private:
+    static constexpr long get_seccomp = 21;  // PR_GET_SECCOMP (linux/prctl.h)
+    static constexpr long by_filter = 2;     // SECCOMP_MODE_FILTER (linux/seccomp.h)
+
     bool filtered_;
     long results_[call_trial_count];
 };

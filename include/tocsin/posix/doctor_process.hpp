@@ -5,12 +5,11 @@
 #pragma once
 
 #include <limits.h>
-#include <sys/auxv.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <tocsin/libc_functions.hpp>
 #include <tocsin/posix/doctor_lines.hpp>
 
 namespace tocsin::posix {
@@ -82,7 +81,8 @@ inline void check_core(checkup& to) noexcept {
 }
 
 inline void check_dumpable(checkup& to) noexcept {
-    int const dumpable = ::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
+    constexpr long get_dumpable = 3;  // PR_GET_DUMPABLE (linux/prctl.h)
+    auto const dumpable = static_cast<int>(in_signal::system_call(SYS_prctl, get_dumpable));
     if (dumpable == 1) return;
     if (dumpable == 0)
         to.warning().text(
@@ -165,7 +165,7 @@ inline void check_place(checkup& to) noexcept {
             "this is process 1 of its pid namespace: signals with the default disposition do not end it");
         to.put("start it under an init process");
     }
-    if (::getauxval(AT_SECURE) == 0) return;
+    if (libc::getauxval(libc::at_secure) == 0) return;
     to.note().text(
         "the program runs with more rights than its caller (AT_SECURE): the environment is not asked");
     to.put();

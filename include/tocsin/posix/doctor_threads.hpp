@@ -5,9 +5,8 @@
 // asked for from outside (sigaltstack(2) knows only the caller's).
 #pragma once
 
-#include <sys/auxv.h>
-
 #include <tocsin/in_signal/tasks.hpp>
+#include <tocsin/libc_functions.hpp>
 #include <tocsin/posix/alternate_stack.hpp>
 #include <tocsin/posix/doctor_lines.hpp>
 
@@ -140,7 +139,7 @@ inline void check_own_stack(checkup& to) noexcept {
     }
     to.ok().text("the calling thread's alternate stack has ").decimal(now.ss_size);
     to.line().text(" bytes, a report needs ").decimal(need).text(", of which the kernel's frame takes ");
-    to.line().decimal(::getauxval(AT_MINSIGSTKSZ));
+    to.line().decimal(libc::getauxval(libc::at_smallest_signal_stack));
     to.put();
 }
 

@@ -11,13 +11,13 @@
 // at once: its reader waits for that.
 #pragma once
 
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <new>
 
+#include <tocsin/libc_functions.hpp>
 #include <tocsin/posix/later_order.hpp>
 #include <tocsin/posix/registry.hpp>
 #include <tocsin/posix/reporter.hpp>
@@ -122,7 +122,7 @@ inline void run_later_dump(later_dump& dump) noexcept {
 // Under the table's lock.
 inline later_dump* find_later_dump(watch_room& room) noexcept {
     if (room.dump_later != nullptr) return static_cast<later_dump*>(room.dump_later);
-    void* const memory = ::malloc(sizeof(later_dump));
+    void* const memory = libc::malloc(sizeof(later_dump));
     if (memory == nullptr) return nullptr;
     auto* const made = ::new (memory) later_dump;
     made->room = &room;

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -120,7 +119,7 @@ class stack_giver {
     static bool is_our_own(int thread) noexcept {
         in_signal::task_file<32> const name{thread, "comm"};
         for (char const* const own : service_names)
-            if (::strcmp(own, name.text()) == 0) return true;
+            if (__builtin_strcmp(own, name.text()) == 0) return true;
         return false;
     }
 

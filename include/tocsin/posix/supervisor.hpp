@@ -7,12 +7,11 @@
 
 #include <errno.h>
 #include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <tocsin/libc_functions.hpp>
 #include <tocsin/posix/registry.hpp>
 #include <tocsin/posix/watcher.hpp>
 
@@ -37,8 +36,8 @@ inline bool parse_number(char const* text, std::uint64_t& number) noexcept {
 inline std::uint64_t allowed_silence() noexcept {
     std::uint64_t microseconds = 0;
     std::uint64_t process = 0;
-    if (!parse_number(::getenv("WATCHDOG_USEC"), microseconds) || microseconds == 0) return 0;
-    char const* const wanted = ::getenv("WATCHDOG_PID");
+    if (!parse_number(libc::getenv("WATCHDOG_USEC"), microseconds) || microseconds == 0) return 0;
+    char const* const wanted = libc::getenv("WATCHDOG_PID");
     bool const ours = wanted == nullptr || (parse_number(wanted, process) &&
                                             process == static_cast<std::uint64_t>(in_signal::getpid()));
     constexpr std::uint64_t longest = ~std::uint64_t{0} / 4000;
@@ -49,10 +48,10 @@ inline std::uint64_t allowed_silence() noexcept {
 inline failure connect_to(char const* name, int& connected) noexcept {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    std::size_t const size = ::strlen(name);
+    std::size_t const size = __builtin_strlen(name);
     if (size < 2 || (*name != '/' && *name != '@')) return {EINVAL, "NOTIFY_SOCKET", 0};
     if (size >= sizeof address.sun_path) return {ENAMETOOLONG, "NOTIFY_SOCKET", 0};
-    ::memcpy(address.sun_path, name, size);
+    __builtin_memcpy(address.sun_path, name, size);
     if (*name == '@') address.sun_path[0] = '\0';
     int const made = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (made < 0) return {errno, "socket", 0};
@@ -81,7 +80,7 @@ class supervisor : watched {
   public:
     // Success, too, where there is nobody to talk to.
     failure open() noexcept {
-        char const* const name = ::getenv("NOTIFY_SOCKET");
+        char const* const name = libc::getenv("NOTIFY_SOCKET");
         if (name == nullptr || *name == '\0') return {};
         if (failure const refused = detail::connect_to(name, socket_)) return refused;
         process_ = in_signal::getpid();
@@ -105,7 +104,7 @@ class supervisor : watched {
     // Answers an errno.
     int say(char const* text) const noexcept {
         if (socket_ < 0 || process_ != in_signal::getpid()) return 0;
-        ssize_t const sent = ::send(socket_, text, ::strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t const sent = ::send(socket_, text, __builtin_strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
         return sent < 0 ? errno : 0;
     }
 

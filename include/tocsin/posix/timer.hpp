@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -45,7 +44,7 @@ struct timer_signal {
 
     sigevent native() const noexcept {
         sigevent event;
-        ::memset(&event, 0, sizeof event);
+        __builtin_memset(&event, 0, sizeof event);
         event.sigev_signo = signal;
         event.sigev_value = value;
         event.sigev_notify = thread == 0 ? SIGEV_SIGNAL : SIGEV_THREAD_ID;

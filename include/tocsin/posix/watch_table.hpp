@@ -11,10 +11,10 @@
 #pragma once
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include <new>
 
+#include <tocsin/libc_functions.hpp>
 #include <tocsin/posix/registry.hpp>
 #include <tocsin/posix/watch_list.hpp>
 
@@ -82,17 +82,17 @@ class watch_table : public watch_part {
         std::size_t const last = slots % watch_block::room;
         std::size_t const padding = last != 0 && last < watch_block::words ? watch_block::words - last : 0;
         void* memory = nullptr;
-        if (::posix_memalign(&memory, alignof(watch_slot), (slots + padding) * sizeof(watch_slot)) != 0)
+        if (libc::posix_memalign(&memory, alignof(watch_slot), (slots + padding) * sizeof(watch_slot)) != 0)
             return {ENOMEM, "posix_memalign", 0};
         made = ::new (std::nothrow) watch_table{*in, static_cast<watch_slot*>(memory), slots + padding, room};
-        if (made == nullptr) ::free(memory);
+        if (made == nullptr) libc::free(memory);
         return made != nullptr ? failure{} : failure{ENOMEM, "operator new", 0};
     }
 
     void keep() noexcept { references_.fetch_add(1); }
     void release() noexcept {
         if (references_.fetch_sub(1) != 1) return;
-        ::free(slots_);
+        libc::free(slots_);
         delete this;
     }
 
