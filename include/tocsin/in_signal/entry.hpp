@@ -196,7 +196,6 @@ inline bool is_put_off(arrival& a) noexcept {
 [[gnu::visibility("hidden"), gnu::noinline]] inline void enter_by_shared_cell(int signal, siginfo_t* info,
                                                                                    void* context) noexcept {
     bool const fault = is_fault(signal);
-    if (fault) allow_unaligned();
     int& current = errno;
     int const kept = current;
     arrival a{signal, info, static_cast<ucontext_t*>(context), the_table.load_acquire()};
@@ -207,7 +206,11 @@ inline bool is_put_off(arrival& a) noexcept {
 
 // The way of most deliveries has no call but that of the newest claim's program, and no read-modify-write.
 [[gnu::always_inline]] inline void enter(int signal, siginfo_t* info, void* context) noexcept {
-    if (is_fault(signal)) return enter_by_shared_cell(signal, info, context);
+    if (is_fault(signal)) {
+        // Here and not in there: where errno is does not depend on anything to a compiler, which asks for it first.
+        allow_unaligned();
+        return enter_by_shared_cell(signal, info, context);
+    }
     arrival a{signal, info, static_cast<ucontext_t*>(context), the_table.load_acquire()};
     table& in = *a.in;
     std::uintptr_t const self = thread_pointer();
