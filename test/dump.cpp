@@ -302,6 +302,28 @@ TEST_CASE("a blocked capture signal does not outlive the guard: whoever opens it
     CHECK(end.out == "alive\n");
 }
 
+TEST_CASE("threads that dump without a pause keep no other thread from it", "[dump]") {
+    auto subject = child::run([] {
+        int const nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+        std::atomic<int> written{0};
+        for (int i = 0; i < 2; ++i)
+            std::thread{[&] {
+                for (;;)
+                    if (dump(nowhere) == 0) ++written;
+            }}.detach();
+        for (int i = 0; i < 10; ++i) {
+            int const before = written.load();
+            while (written.load() == before) ::sched_yield();
+            test::require_in_child(dump(nowhere) == 0);
+            test::require_in_child(written.load() - before < 30);
+        }
+        ::_exit(0);
+    });
+    auto const& end = subject.wait();
+    INFO(end.describe());
+    CHECK(end.exited(0));
+}
+
 TEST_CASE("a thread that waits with every signal blocked has a stack", "[dump]") {
     auto subject = child::run([] {
         crew threads;

@@ -13,6 +13,7 @@ namespace tocsin::in_signal {
 struct report_seat {
     atomic<std::uint64_t> owner;  // process and thread that write, 0 if nobody
     atomic<std::uintptr_t> writer;  // thread pointer of the owner, and of who dies after its report
+    atomic<std::uint64_t> next;   // process and thread that have waited longest, as far as is known
     atomic<std::uint32_t> crashes;  // that wait for their turn
     bool (*ends_a_step)(report_seat&, arrival&) noexcept;
 };

@@ -49,12 +49,20 @@ class call_queue : owned_source {
         return closed_.load() == 0 && __atomic_load_n(&in_->exiting, __ATOMIC_SEQ_CST) == 0;
     }
 
+    // Blocked while reactions run: two threads that take from the kernel's queue would change the order.
+    in_signal::kernel_set queued_signals() const noexcept {
+        in_signal::kernel_set set = 0;
+        for (int signal = in_signal::watchdog_place + 1; signal < in_signal::slot_count; ++signal)
+            if (box.rings[signal] != nullptr) set |= in_signal::bit_of(signal);
+        return set;
+    }
+
     // Runs what is there now, lowest signal first, and leaves as soon as anything new has been posted: it may be a
     // stop, and stops come first.
     void run_round() noexcept {
         box.woken.store(0);  // before the look: what has been taken meanwhile must not keep the next post from waking
         if (bits_.load() == 0 || !may_go_on() || !is_at_home()) return;
-        set_mask(mask_);
+        set_mask(mask_ | queued_signals());
         run_all();
         set_mask(all_but_faults(*in_));
     }
