@@ -4,6 +4,7 @@
 #include <tocsin/call.hpp>
 #include <tocsin/guard.hpp>
 #include <tocsin/stop.hpp>
+#include <tocsin/wake.hpp>
 
 #include <sys/prctl.h>
 
@@ -58,11 +59,13 @@ TEST_CASE("a call says who sent the signal and how many arrivals it stands for",
 TEST_CASE("queued signals are called one by one, in order if one thread takes them", "[call]") {
     in_child([] {
         in_signal::atomic<int> next;
+        guard const others{on<rt<2>>(wake)};
         guard signals{on<rt<0>>(call([&](delivery const& d) {
             require_in_child(d.value() == next.load() && d.merged() == 1);
             sigset_t now;  // two threads that take them from the kernel would change their order
             ::pthread_sigmask(SIG_SETMASK, nullptr, &now);
-            require_in_child(sigismember(&now, rt<0>) == 1 && sigismember(&now, SIGUSR1) == 0);
+            require_in_child(sigismember(&now, rt<0>) == 1 && sigismember(&now, rt<2>) == 1);
+            require_in_child(sigismember(&now, rt<1>) == 0 && sigismember(&now, SIGUSR1) == 0);
             next.fetch_add(1);
         }))};
         for (int i = 0; i < 5000; ++i) queue_value(::getpid(), rt<0>, i);

@@ -49,12 +49,13 @@ class call_queue : owned_source {
         return closed_.load() == 0 && __atomic_load_n(&in_->exiting, __ATOMIC_SEQ_CST) == 0;
     }
 
-    // Blocked while reactions run: two threads that take from the kernel's queue would change the order.
+    // Blocked while reactions run, whichever guard claims them: where one thread of the program takes them from the
+    // kernel's queue, two that do would change the order.
     in_signal::kernel_set queued_signals() const noexcept {
         in_signal::kernel_set set = 0;
         for (int signal = in_signal::watchdog_place + 1; signal < in_signal::slot_count; ++signal)
-            if (box.rings[signal] != nullptr) set |= in_signal::bit_of(signal);
-        return set;
+            if (in_->slots[signal].newest.load() != nullptr) set |= in_signal::bit_of(signal);
+        return set & all_but_faults(*in_);
     }
 
     // Runs what is there now, lowest signal first, and leaves as soon as anything new has been posted: it may be a
