@@ -99,18 +99,9 @@ double recover_by_longjmp() {
         if (::_setjmp(back) == 0) trap();
     });
 }
-double recover_with_state() {
+double recover_by(void (*handler)(int, siginfo_t*, void*)) {
     struct sigaction action {};
-    action.sa_sigaction = jump_with_state;
-    action.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
-    ::sigfillset(&action.sa_mask);
-    return with_action(action, [] {
-        if (::_setjmp(back) == 0) trap();
-    });
-}
-double recover_by_return() {
-    struct sigaction action {};
-    action.sa_sigaction = go_on_in_leap;
+    action.sa_sigaction = handler;
     action.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
     ::sigfillset(&action.sa_mask);
     return with_action(action, [] {
@@ -152,8 +143,8 @@ int main() {
     raised.row("a fault and the recovery").floor("_setjmp, int3, _longjmp", recover_by_longjmp);
     raised.peer("sigsetjmp with the mask", recover_with_mask);
     raised.part("int3, handler, sigreturn", deliver_and_return);
-    raised.same("_setjmp, int3, sigreturn to a function that jumps", recover_by_return);
-    raised.part("int3, mask and control words put back, _longjmp", recover_with_state);
+    raised.same("_setjmp, int3, sigreturn to a function that jumps", [] { return recover_by(go_on_in_leap); });
+    raised.part("int3, mask and control words put back, _longjmp", [] { return recover_by(jump_with_state); });
     raised.ours("guarded<SIGTRAP>(f)", target::times(1.03), recover_guarded,
                 "price: leaves by sigreturn, which alone puts back the mask, the protection keys and the flags, and "
                 "which no filter refuses");
