@@ -739,13 +739,25 @@ namespace {
 
 using moments = std::vector<std::int64_t>;  // in nanoseconds
 
-// The longest run of them in which none was late by a quarter of the period. Behind one that was, the watcher may have
-// taken the process for one that did not run, and begun anew.
+// How far it is from where a period ends that began with `front`.
+std::int64_t offset_in(std::int64_t at, std::int64_t front, std::int64_t period) {
+    std::int64_t const passed = at - front;
+    return passed - (passed + period / 2) / period * period;
+}
+
+// The longest run of them in which none was late by a quarter of the period, be it in two or three steps. Behind one
+// that was, the watcher may have taken the process for one that did not run, and begun anew.
 moments longest_run(moments const& all, std::int64_t period) {
     moments longest;
     moments run;
+    std::int64_t earliest = 0;
     for (std::int64_t const each : all) {
-        if (!run.empty() && each - run.back() > period + period / 4) run.clear();
+        std::int64_t const step = run.empty() ? period : each - run.back();
+        std::int64_t const offset = run.empty() ? 0 : offset_in(each, run.front(), period);
+        bool const by_and_by = step > period + period / 10 && offset - earliest > period / 4;
+        bool const anew = run.empty() || step > period + period / 4 || by_and_by;
+        if (anew) run.clear();
+        earliest = anew ? 0 : std::min(earliest, offset);
         run.push_back(each);
         if (run.size() > longest.size()) longest = run;
     }
@@ -756,10 +768,7 @@ moments longest_run(moments const& all, std::int64_t period) {
 // many is on time.
 std::int64_t drift(moments const& run, std::int64_t period) {
     constexpr std::size_t many = 25;
-    auto const offset = [&](std::int64_t at) {
-        std::int64_t const passed = at - run.front();
-        return passed - (passed + period / 2) / period * period;
-    };
+    auto const offset = [&](std::int64_t at) { return offset_in(at, run.front(), period); };
     std::int64_t first = period;
     std::int64_t last = period;
     for (std::size_t i = 0; i < many; ++i) {
