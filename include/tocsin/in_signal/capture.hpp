@@ -233,8 +233,8 @@ inline void collect(capture_desk& desk, capture_request& request, stack& to) noe
 
 // Collects from all that have been asked: calls visit(thread), with its stack in `to`. The one that was asked last is
 // waited for first, and the others have mostly answered by then: who waits for each in its turn is woken for each.
-// Threads that compute answer when it is their turn on a processor: the more there are, the later the last one; but
-// not later than `latest` and what each was asked with.
+// Threads that compute answer when it is their turn on a processor: the more there are, the later the last one. They
+// are waited for until `latest` at most, or as long as each was asked with.
 template <class Visit>
 void collect_all(capture_desk& desk, std::uint64_t latest, stack& to, Visit&& visit) noexcept {
     constexpr std::uint64_t for_each = 100'000'000;

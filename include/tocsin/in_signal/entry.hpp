@@ -194,7 +194,7 @@ inline bool is_put_off(arrival& a) noexcept {
 // In a cell that is shared: a fault; or every cell is taken, or the thread's own is in use, by a handler that this one
 // interrupts or by the thread itself, which holds. A fault may be the end of a step of a report, instead of a delivery.
 [[gnu::visibility("hidden"), gnu::noinline]] inline void enter_by_shared_cell(int signal, siginfo_t* info,
-                                                                                   void* context) noexcept {
+                                                                            void* context) noexcept {
     bool const fault = is_fault(signal);
     int& current = errno;
     int const kept = current;

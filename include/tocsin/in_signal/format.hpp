@@ -173,7 +173,7 @@ class line {
 
     // An escape is written whole or not at all: half of one would be read as something else.
     line& untrusted(char const* from, std::size_t size, std::size_t limit,
-                              shown_character (*show)(char) noexcept) noexcept {
+                    shown_character (*show)(char) noexcept) noexcept {
         std::size_t used = 0;
         for (std::size_t i = 0; i < size; ++i) {
             shown_character const next = show(from[i]);

@@ -201,7 +201,7 @@ inline slot& slot_of(table& in, int signal) noexcept {
     return *of;
 }
 
-// The same with a signal's tag above the thread pointer: what lies there is cut off.
+// Where a thread begins to look for a cell. A signal's tag above the thread pointer is cut off.
 inline unsigned first_cell(std::uintptr_t self) noexcept {
     return static_cast<unsigned>((self >> 6) ^ (self >> 12) ^ (self >> 22));
 }

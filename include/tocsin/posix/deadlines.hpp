@@ -306,12 +306,6 @@ inline deadline_board* make_board(watch_room& room) noexcept {
     return &added->slots[0];
 }
 
-inline std::uint64_t now() noexcept {
-    timespec read;
-    ::clock_gettime(CLOCK_MONOTONIC, &read);  // by libc, which asks the kernel's page and not the kernel
-    return static_cast<std::uint64_t>(read.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(read.tv_nsec);
-}
-
 // The watcher sleeps for longer than the deadline allows. Asking makes it look at once, and from then on four times a
 // period. Before its very first look it has to know from when on it is late, or a process that was stopped meanwhile
 // would be taken for a late one.
@@ -337,7 +331,7 @@ inline std::uint64_t now() noexcept {
 
 inline deadline_slot& begin_in(deadline_slot& slot, std::uint64_t period, late_words const& words) noexcept {
     slot.describe(period, words);
-    std::uint64_t const begin = now();
+    std::uint64_t const begin = time_by_libc();
     slot.due.store_release(begin + period);
     watch_room& room = *slot.board->room;
     if (end_of_sleep(room) > begin + period) [[unlikely]] ask_watcher(room, begin, period);

@@ -12,7 +12,6 @@
 #pragma once
 
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <new>
@@ -151,16 +150,9 @@ inline later_dump* known_later_dump(table& in) noexcept {
     if (dump->dropped != nullptr) dump->dropped->close();
 }
 
-// By libc, which asks the kernel's page and not the kernel.
-inline std::uint64_t time_of_arming() noexcept {
-    timespec now{};
-    ::clock_gettime(CLOCK_MONOTONIC, &now);
-    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
-}
-
 // Under the table's lock. True if the watcher has to be woken: the time comes sooner than its level has a look.
 inline bool set_later_alarm(watch_room& room, later_dump& dump, int fd, std::uint64_t pace) noexcept {
-    std::uint64_t const now = time_of_arming();
+    std::uint64_t const now = time_by_libc();
     dump.often = dump.armed_fd == fd && now - dump.armed_at < longest_parking;
     dump.armed_fd = fd;
     dump.armed_at = now;

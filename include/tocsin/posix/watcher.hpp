@@ -10,6 +10,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <time.h>
 
 #include <new>
 
@@ -22,6 +23,13 @@ namespace tocsin::posix {
 
 // What `asleep_until` says before the watcher's first look, which may come late.
 inline constexpr std::uint64_t never_looked = never - 1;
+
+// Of the monotonic clock. By libc, which asks the kernel's page and not the kernel.
+inline std::uint64_t time_by_libc() noexcept {
+    timespec read;
+    ::clock_gettime(CLOCK_MONOTONIC, &read);
+    return static_cast<std::uint64_t>(read.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(read.tv_nsec);
+}
 
 namespace detail {
 
